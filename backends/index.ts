@@ -1,0 +1,61 @@
+/** The registry: backends by name, loaded on demand, so that a page ships only the one it uses. */
+import type { Backend } from '../core/backend.js';
+import { setDefaultBackend } from '../core/device.js';
+import { InputError } from '../core/errors.js';
+
+export interface BackendOptions {
+  /** CPU threads of the wasm backend; default: all cores. */
+  readonly threads?: number;
+}
+
+export type BackendFactory = (options: BackendOptions) => Promise<Backend>;
+
+const factories = new Map<string, BackendFactory>([
+  ['wasm', async (options) => (await import('./wasm/index.js')).createBackend(options)],
+  ['reference', async () => (await import('./reference/index.js')).createBackend()],
+]);
+
+/** Adds a backend under a name of its own. */
+export function registerBackend(name: string, factory: BackendFactory): void {
+  factories.set(name, factory);
+}
+
+/** Names of the registered backends, the preferred first. */
+export function backendNames(): string[] {
+  return [...factories.keys()];
+}
+
+const loaded = new Map<string, Promise<Backend>>();
+
+/** The backend of a name ('auto' is the preferred one), made at first use with `options` and kept. */
+export function loadBackend(name: string, options: BackendOptions = {}): Promise<Backend> {
+  const wanted = name === 'auto' ? backendNames()[0] : name;
+  const factory = factories.get(wanted);
+  if (!factory) {
+    throw new InputError(`There is no backend named ${name}; expected auto or one of ${backendNames().join(', ')}.`);
+  }
+  let backend = loaded.get(wanted);
+  if (!backend) {
+    backend = factory(options);
+    loaded.set(wanted, backend);
+    backend.catch(() => loaded.delete(wanted));
+  }
+  return backend;
+}
+
+/** Loads a backend and makes it the one on which new tensors are made. */
+export async function useBackend(name = 'auto', options: BackendOptions = {}): Promise<Backend> {
+  const backend = await loadBackend(name, options);
+  setDefaultBackend(backend);
+  return backend;
+}
+
+/** Ends a loaded backend: its workers stop and its memory goes back. Tensors on it must not be used any more. */
+export async function disposeBackend(name: string): Promise<void> {
+  const backend = loaded.get(name);
+  loaded.delete(name);
+  if (!backend) return;
+  const b = await backend;
+  if (setDefaultBackend(null) === b) setDefaultBackend(null);
+  await b.dispose();
+}

@@ -1,0 +1,79 @@
+/** What a backend is: memory, copies, and kernels over untyped bytes. It knows no tensor and no gradient. */
+import type { DType, TypedArray } from './dtype.js';
+import type { Expr } from './expr.js';
+import type { Layout } from './layout.js';
+
+/** Shape and dtype of an operand or result. */
+export interface Spec {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** A piece of a backend's memory; only that backend looks inside. */
+export interface Block {
+  /** Size as asked for. */
+  readonly bytes: number;
+}
+
+/** A strided array in a backend's memory. */
+export interface View extends Spec, Layout {
+  readonly block: Block;
+}
+
+/** Options of an op: plain data. */
+export type Attrs = object;
+
+/** Executes a planned kernel into outputs that are freshly allocated and contiguous. */
+export type Run = (outputs: readonly View[]) => void;
+
+/** A fused or primitive kernel, attached to an op by its name. */
+export interface Kernel {
+  /** Whether it takes inputs of any strides; otherwise it is given contiguous ones. */
+  readonly strided?: boolean;
+  /** What to run for these operands, or null for a case that the kernel does not handle. */
+  plan(inputs: readonly (View | null)[], attrs: Attrs, outputs: readonly Spec[]): Run | null;
+}
+
+export interface Capabilities {
+  /** Dtypes that can be stored. */
+  readonly dtypes: ReadonlySet<DType>;
+  /** Dtypes that are only stored: operands are cast to float32 before a computation, results back after it. */
+  readonly storageOnly: ReadonlySet<DType>;
+}
+
+export interface Stats {
+  /** Bytes now given out, and blocks they lie in. */
+  liveBytes: number;
+  liveBlocks: number;
+  /** Largest liveBytes so far. */
+  peakBytes: number;
+  /** Kernels started so far. */
+  launches: number;
+}
+
+export interface Backend {
+  readonly name: string;
+  readonly caps: Capabilities;
+  readonly kernels: ReadonlyMap<string, Kernel>;
+  readonly stats: Stats;
+  /** A kernel for a scalar expression over broadcast inputs, or null where the backend cannot; `key` names it in caches. */
+  compile(key: string, expr: Expr): Kernel | null;
+  /** Memory of unspecified content. Throws an InputError when the backend has no more. */
+  alloc(bytes: number): Block;
+  free(block: Block): void;
+  write(block: Block, byteOffset: number, bytes: Uint8Array): void;
+  read(block: Block, byteOffset: number, byteLength: number): Promise<Uint8Array>;
+  /** Strided copy of equal shapes with dtype conversion (a zero stride in `from` repeats). */
+  copy(from: View, to: View): void;
+  /** Host access for plain loops: the elements in row-major order as float64, and back. Absent where memory is remote. */
+  readonly host?: {
+    load(view: View): Float64Array;
+    store(view: View, values: Float64Array): void;
+    /** The block's memory itself from byteOffset on, valid until the next alloc. */
+    array(block: Block, dtype: DType, byteOffset: number, length: number): TypedArray;
+  };
+  /** Waits until everything started has finished. */
+  sync(): Promise<void>;
+  /** Ends workers and returns all memory. */
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,89 @@
+import { OpError } from './errors.js';
+
+/** Where the elements of a tensor lie in its storage; strides and offset count elements. */
+export interface Layout {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** Number of elements of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  let n = 1;
+  for (const d of shape) n *= d;
+  return n;
+}
+
+/** Row-major strides. */
+export function contiguousStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    strides[i] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
+
+/** Whether the elements lie in row-major order without gaps (axes of size 1 may have any stride). */
+export function isContiguous(layout: Layout): boolean {
+  let step = 1;
+  for (let i = layout.shape.length - 1; i >= 0; i--) {
+    const d = layout.shape[i];
+    if (d === 0) return true;
+    if (d !== 1 && layout.strides[i] !== step) return false;
+    step *= d;
+  }
+  return true;
+}
+
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((d, i) => d === b[i]);
+}
+
+/** The shape that numpy broadcasting gives. */
+export function broadcastShapes(op: string, ...shapes: (readonly number[])[]): number[] {
+  const rank = Math.max(0, ...shapes.map((s) => s.length));
+  const out = new Array<number>(rank).fill(1);
+  for (const shape of shapes) {
+    for (let i = 0; i < shape.length; i++) {
+      const at = rank - shape.length + i;
+      if (shape[i] === 1) continue;
+      if (out[at] !== 1 && out[at] !== shape[i]) {
+        throw new OpError(
+          op,
+          `expected shapes that broadcast together, got ${shapes.map(formatShape).join(' and ')}; ` +
+            'axes are matched from the last and must be equal or 1',
+        );
+      }
+      out[at] = shape[i];
+    }
+  }
+  return out;
+}
+
+/** Strides under which a layout of `shape` reads as the larger `target` shape. */
+export function broadcastStrides(layout: Layout, target: readonly number[]): number[] {
+  const lead = target.length - layout.shape.length;
+  return target.map((_, i) => (i < lead || layout.shape[i - lead] === 1 ? 0 : layout.strides[i - lead]));
+}
+
+/** An axis counted from the front; negative axes count from the back. */
+export function normalizeAxis(op: string, axis: number, rank: number): number {
+  const a = axis < 0 ? axis + rank : axis;
+  if (!Number.isInteger(a) || a < 0 || a >= rank) {
+    throw new OpError(op, `expected an axis from ${-rank} to ${rank - 1}, got ${axis}`);
+  }
+  return a;
+}
+
+/** Axes counted from the front, sorted, without doubles; all axes when none are given. */
+export function normalizeAxes(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
+  if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
+  const list = (typeof axes === 'number' ? [axes] : axes).map((a) => normalizeAxis(op, a, rank));
+  return [...new Set(list)].sort((a, b) => a - b);
+}
+
+export function formatShape(shape: readonly number[]): string {
+  return `[${shape.join(', ')}]`;
+}

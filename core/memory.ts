@@ -1,0 +1,71 @@
+/** Owners of memory: reference-counted storage, and scopes that free what was made inside them. */
+import type { Backend, Block } from './backend.js';
+
+/** A block of a backend's memory, shared by all views of it and freed with the last one. */
+export class Storage {
+  #references = 0;
+  constructor(
+    readonly backend: Backend,
+    readonly block: Block,
+  ) {}
+
+  retain(): void {
+    this.#references++;
+  }
+
+  release(): void {
+    if (--this.#references === 0) this.backend.free(this.block);
+  }
+}
+
+/** Anything that a scope can free. */
+export interface Disposable {
+  dispose(): void;
+}
+
+const scopes: Set<Disposable>[] = [];
+
+/** Gives a new object to the innermost scope. */
+export function track(object: Disposable): void {
+  if (scopes.length > 0) scopes[scopes.length - 1].add(object);
+}
+
+/** Takes an object out of every scope: from now on whoever asked owns it. */
+export function keep<T extends Disposable>(object: T): T {
+  for (const s of scopes) s.delete(object);
+  return object;
+}
+
+/**
+ * Runs `fn` and frees every tensor made inside, except those reachable from its result (a tensor, or arrays and plain
+ * objects of tensors), which go to the surrounding scope. `fn` must be synchronous: a Promise throws.
+ */
+export function scope<T>(fn: () => T): T {
+  const inside = new Set<Disposable>();
+  scopes.push(inside);
+  let result: T;
+  try {
+    result = fn();
+    if (result instanceof Promise) throw new TypeError('scope(fn) expected a synchronous function, got a Promise');
+    release(result, inside, scopes.length - 2);
+  } finally {
+    scopes.pop();
+    for (const object of inside) object.dispose();
+  }
+  return result;
+}
+
+/** Moves what `value` reaches from one scope to the scope at `parent`, if there is one. */
+function release(value: unknown, from: Set<Disposable>, parent: number): void {
+  if (typeof value !== 'object' || value === null) return;
+  if ('dispose' in value) {
+    if (from.delete(value as Disposable) && parent >= 0) scopes[parent].add(value as Disposable);
+    return;
+  }
+  if (ArrayBuffer.isView(value)) return;
+  if (Array.isArray(value)) for (const v of value) release(v, from, parent);
+  else if (value instanceof Map) for (const v of value.values()) release(v, from, parent);
+  else if (Object.getPrototypeOf(value) === Object.prototype) {
+    for (const v of Object.values(value)) release(v, from, parent);
+  }
+}

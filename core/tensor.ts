@@ -1,0 +1,229 @@
+import type { Block, View } from './backend.js';
+import { defaultBackend } from './device.js';
+import { bytesOf, type DType, fromBfloat, fromHalf, isFloat, type TypedArray, toBfloat, toHalf, typedArray } from './dtype.js';
+import { InputError, OpError } from './errors.js';
+import { contiguousStrides, formatShape, isContiguous, type Layout, sizeOf } from './layout.js';
+import { keep, Storage, track } from './memory.js';
+import type { Backend } from './backend.js';
+
+/** What autograd hangs on a tensor: the recorded call that made it. */
+export interface GradientNode {
+  retain(): void;
+  release(): void;
+}
+
+/**
+ * A strided array on a backend. Operations are methods (`a.add(b)`) and functions (`add(a, b)`); they are synchronous
+ * and enqueue work, reading values is a Promise. Views share storage; `dispose()` or a surrounding `scope` frees it.
+ */
+export class Tensor {
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
+  /** Whether gradients flow into this tensor. */
+  requiresGrad = false;
+  /** Accumulated gradient of a leaf, set by backward. */
+  grad: Tensor | null = null;
+  /** The recorded call of which this is an output; null for leaves. */
+  node: GradientNode | null = null;
+  /** Which output of `node`. */
+  output = 0;
+  #disposed = false;
+
+  constructor(
+    readonly storage: Storage,
+    readonly dtype: DType,
+    layout: Layout,
+  ) {
+    this.shape = layout.shape;
+    this.strides = layout.strides;
+    this.offset = layout.offset;
+    storage.retain();
+    track(this);
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get backend(): Backend {
+    return this.storage.backend;
+  }
+
+  get isContiguous(): boolean {
+    return isContiguous(this);
+  }
+
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** The strided array that kernels see. Throws when the tensor was freed. */
+  view(): View {
+    if (this.#disposed) {
+      throw new OpError('tensor', `${this} was used after it was freed; return it from its scope or keep(tensor) it`);
+    }
+    return { block: this.storage.block, dtype: this.dtype, shape: this.shape, strides: this.strides, offset: this.offset };
+  }
+
+  /** A second handle on the same elements, without history. */
+  detach(): Tensor {
+    this.view();
+    return new Tensor(this.storage, this.dtype, this);
+  }
+
+  /** Marks a leaf as one that collects gradients; returns itself. */
+  requireGrad(on = true): this {
+    if (on && !isFloat(this.dtype)) throw new OpError('requireGrad', `expected a float dtype, got ${this.dtype}`);
+    this.requiresGrad = on;
+    return this;
+  }
+
+  /** Frees this handle, its gradient and, with the last handle, the memory. Freeing twice does nothing. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.storage.release();
+    this.grad?.dispose();
+    this.grad = null;
+    this.node?.release();
+    this.node = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** The values in row-major order; float16 and bfloat16 come as Float32Array. */
+  async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
+    const source = compact(this);
+    try {
+      const bytes = await this.backend.read(source.storage.block, source.offset * bytesOf(this.dtype), this.size * bytesOf(this.dtype));
+      const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+      return decode(this.dtype, typedArray(this.dtype, aligned.buffer, aligned.byteOffset, this.size));
+    } finally {
+      if (source !== this) source.dispose();
+    }
+  }
+
+  /** The value of a tensor of one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new OpError('item', `expected one element, got ${this}`);
+    return (await this.data())[0];
+  }
+
+  /** The values as nested arrays (a number for rank 0). */
+  async toArray(): Promise<NestedArray> {
+    const flat = await this.data();
+    const build = (axis: number, at: number): NestedArray => {
+      if (axis === this.rank) return flat[at];
+      const step = sizeOf(this.shape.slice(axis + 1));
+      return Array.from({ length: this.shape[axis] }, (_, i) => build(axis + 1, at + i * step));
+    };
+    return build(0, 0);
+  }
+
+  /** dtype and shape, as error messages show them. */
+  toString(): string {
+    return `${this.dtype}${formatShape(this.shape)}`;
+  }
+}
+
+export type NestedArray = number | NestedArray[];
+
+/** The tensor itself when its elements lie in order, else a compact copy that the caller frees. */
+export function compact(x: Tensor): Tensor {
+  if (isContiguous(x)) return x;
+  const copy = keep(empty(x.shape, x.dtype, x.backend));
+  x.backend.copy(x.view(), copy.view());
+  return copy;
+}
+
+function decode(dtype: DType, raw: TypedArray): Float32Array | Float64Array | Int32Array | Uint8Array {
+  if (dtype === 'float16') return Float32Array.from(raw as Uint16Array, fromHalf);
+  if (dtype === 'bfloat16') return Float32Array.from(raw as Uint16Array, fromBfloat);
+  return raw as Float32Array | Float64Array | Int32Array | Uint8Array;
+}
+
+/** A tensor of unspecified content. */
+export function empty(shape: readonly number[], dtype: DType, backend: Backend = defaultBackend()): Tensor {
+  if (!backend.caps.dtypes.has(dtype)) {
+    throw new InputError(`The ${backend.name} backend has no ${dtype}; use one of ${[...backend.caps.dtypes].join(', ')}.`);
+  }
+  for (const d of shape) {
+    if (!Number.isInteger(d) || d < 0) throw new OpError('empty', `expected sizes of 0 or more, got ${formatShape(shape)}`);
+  }
+  const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype));
+  return new Tensor(new Storage(backend, block), dtype, { shape: [...shape], strides: contiguousStrides(shape), offset: 0 });
+}
+
+export interface TensorOptions {
+  readonly shape?: readonly number[];
+  readonly dtype?: DType;
+  readonly backend?: Backend;
+  readonly requiresGrad?: boolean;
+}
+
+/**
+ * A tensor with the given values: a number, nested arrays of equal lengths, or a typed array with `shape`.
+ * The dtype defaults to the typed array's own, else float32.
+ */
+export function tensor(values: NestedArray | TypedArray | readonly number[], options: TensorOptions = {}): Tensor {
+  const flat: number[] | TypedArray = ArrayBuffer.isView(values) ? (values as TypedArray) : flatten(values as NestedArray);
+  const shape = options.shape ?? (ArrayBuffer.isView(values) ? [flat.length] : shapeOf(values as NestedArray));
+  if (sizeOf(shape) !== flat.length) {
+    throw new OpError('tensor', `expected ${sizeOf(shape)} values for the shape ${formatShape(shape)}, got ${flat.length}`);
+  }
+  const dtype = options.dtype ?? dtypeOf(values);
+  const result = empty(shape, dtype, options.backend);
+  const raw = encode(dtype, flat);
+  result.backend.write(result.storage.block, 0, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+  return options.requiresGrad ? result.requireGrad() : result;
+}
+
+function encode(dtype: DType, flat: ArrayLike<number>): TypedArray {
+  const native = typedArray(dtype, new ArrayBuffer(0), 0, 0).constructor;
+  if (flat.constructor === native && dtype !== 'float16' && dtype !== 'bfloat16' && dtype !== 'bool') return flat as TypedArray;
+  const out = typedArray(dtype, new ArrayBuffer(flat.length * bytesOf(dtype)), 0, flat.length);
+  const convert = dtype === 'float16' ? toHalf : dtype === 'bfloat16' ? toBfloat : dtype === 'bool' ? (v: number) => (v ? 1 : 0) : null;
+  if (convert === null) out.set(flat);
+  else for (let i = 0; i < flat.length; i++) out[i] = convert(flat[i]);
+  return out;
+}
+
+function dtypeOf(values: unknown): DType {
+  if (values instanceof Float64Array) return 'float64';
+  if (values instanceof Int32Array) return 'int32';
+  if (values instanceof Uint8Array) return 'uint8';
+  return 'float32';
+}
+
+function shapeOf(values: NestedArray): number[] {
+  const shape: number[] = [];
+  for (let v = values; Array.isArray(v); v = v[0]) {
+    shape.push(v.length);
+    if (v.length === 0) break;
+  }
+  return shape;
+}
+
+function flatten(values: NestedArray): number[] {
+  const shape = shapeOf(values);
+  const out: number[] = [];
+  const visit = (v: NestedArray, axis: number): void => {
+    if (!Array.isArray(v)) {
+      if (axis !== shape.length) throw new OpError('tensor', 'expected nested arrays of equal depth');
+      out.push(v);
+      return;
+    }
+    if (v.length !== shape[axis]) throw new OpError('tensor', 'expected nested arrays of equal lengths');
+    for (const inner of v) visit(inner, axis + 1);
+  };
+  visit(values, 0);
+  return out;
+}

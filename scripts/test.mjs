@@ -1,0 +1,45 @@
+// `npm test [PATTERN...]`: builds, then runs every dist/test/**/*.test.js (those whose path contains a PATTERN) with
+// node's own runner. The last line is `N passed, N failed, N skipped`.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+process.chdir(root);
+const args = process.argv.slice(2);
+const patterns = args.filter((a) => !a.startsWith('--'));
+
+const built = spawnSync(process.execPath, ['scripts/build.mjs', ...(args.includes('--no-types') ? ['--no-types'] : [])], {
+  stdio: 'inherit',
+});
+if (built.status !== 0) process.exit(built.status ?? 1);
+
+const files = readdirSync('dist/test', { recursive: true })
+  .map((f) => join(root, 'dist', 'test', f))
+  .filter((f) => f.endsWith('.test.js') && (patterns.length === 0 || patterns.some((p) => f.includes(p))))
+  .sort();
+if (files.length === 0) {
+  console.error(`No test file matches ${patterns.join(' ')}.`);
+  process.exit(2);
+}
+const count = { passed: 0, failed: 0, skipped: 0 };
+const suites = new Set();
+const stream = run({ files, concurrency: 1 });
+const tally = (kind) => (event) => {
+  if (event.details?.type === 'suite' || suites.has(event.name)) return;
+  if (event.skip !== undefined || event.todo !== undefined) count.skipped++;
+  else count[kind]++;
+};
+for (const f of files) suites.add(f);
+stream.on('test:pass', tally('passed'));
+stream.on('test:fail', tally('failed'));
+stream.compose(spec).pipe(process.stdout);
+stream.on('end', () => {
+  setTimeout(() => {
+    console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+    process.exitCode = count.failed > 0 || count.passed === 0 ? 1 : 0;
+  }, 100);
+});
