@@ -50,7 +50,7 @@ export async function writeCache(key: CacheKey, corpus: CachedCorpus, directory?
       await rename(temporary, `${base}.${extension}`);
     }
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {});
     throw new InputError(`the emoji cannot be cached (${messageOf(error)}): set AZULEJO_CACHE to a writable folder`);
   }
 }

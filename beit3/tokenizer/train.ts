@@ -96,7 +96,8 @@ function printableAscii(): string {
 function countWords(texts: Iterable<string>): Word[] {
   const uses = new Map<string, number>();
   for (const text of texts) {
-    for (const word of text.split(/\s+/)) {
+    // Half a surrogate pair has no spelling in UTF-8.
+    for (const word of text.replace(/\p{Surrogate}/gu, '\ufffd').split(/\s+/)) {
       if (word !== '' && word.length <= LONGEST_WORD) uses.set(word, (uses.get(word) ?? 0) + 1);
     }
   }
@@ -122,6 +123,8 @@ function seedModel(words: Word[], characters: Set<string>, maxLength: number, co
       }
     }
   }
+  // A file may not hold a piece twice, and these are there already.
+  for (const piece of SPECIAL) covered.delete(piece);
   const all = [...covered];
   const longer = all.filter(([piece]) => !characters.has(piece) && uses.get(piece)! > 1).sort(compareEntries);
   return logProbabilities(new Map([...all.filter(([piece]) => characters.has(piece)), ...longer.slice(0, count)]));
