@@ -96,8 +96,9 @@ function printableAscii(): string {
 function countWords(texts: Iterable<string>): Word[] {
   const uses = new Map<string, number>();
   for (const text of texts) {
-    // Half a surrogate pair has no spelling in UTF-8.
-    for (const word of text.replace(/\p{Surrogate}/gu, '\ufffd').split(/\s+/)) {
+    // A file may hold neither the null character nor half a surrogate pair.
+    const valid = text.replaceAll('\0', ' ').replace(/\p{Surrogate}/gu, '\ufffd');
+    for (const word of valid.split(/\s+/)) {
       if (word !== '' && word.length <= LONGEST_WORD) uses.set(word, (uses.get(word) ?? 0) + 1);
     }
   }

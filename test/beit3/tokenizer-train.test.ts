@@ -90,7 +90,9 @@ describe('unigram trainer', () => {
     const { pieces } = trainUnigram(Array(5).fill(odd), { vocabularySize: 400 });
     assert.equal(new Set(pieces.map((p) => p.piece)).size, pieces.length);
     assert.ok(pieces.length < 400 && pieces.some((p) => p.piece === '\u{1f600}'));
-    assert.ok(pieces.every((p) => !/\p{Surrogate}/u.test(p.piece) && Number.isFinite(p.score)));
+    assert.ok(
+      pieces.every((p) => !/\p{Surrogate}/u.test(p.piece) && !p.piece.includes('\0') && Number.isFinite(p.score)),
+    );
   });
 
   it('says what is wrong with a request', () => {
