@@ -1,0 +1,66 @@
+import { keep, scope, track } from '../core/memory.js';
+import { enableGrad, isGradEnabled, noGrad } from '../core/modes.js';
+import { isFloat } from '../core/dtype.js';
+import { defaultGenerator } from '../core/random.js';
+import type { Operand } from '../core/op.js';
+import type { Tensor } from '../core/tensor.js';
+import { propagate } from './backward.js';
+import { edgeOf, Node, record } from './node.js';
+
+export interface CustomFunction {
+  /** Computes the outputs, unrecorded; `saved` is kept until backward. */
+  forward(...inputs: Tensor[]): { readonly outputs: readonly Tensor[]; readonly saved?: readonly Operand[] };
+  /** Gradients of the inputs (null: none) from those of the outputs (null: unused). */
+  backward(grads: readonly Operand[], saved: readonly Operand[]): readonly Operand[];
+  readonly name?: string;
+}
+
+/** A differentiable function with a gradient rule of its own. */
+export function customFunction(definition: CustomFunction): (...inputs: Tensor[]) => Tensor[] {
+  return (...inputs) =>
+    scope(() => {
+      const { outputs: made, saved = [] } = noGrad(() => definition.forward(...inputs));
+      const outputs = made.map((t) => (inputs.includes(t) ? t.detach() : t));
+      if (!isGradEnabled() || !inputs.some((t) => t.requiresGrad)) return outputs;
+      const rule = (grads: readonly Operand[], kept: readonly Operand[]) =>
+        definition.backward(grads, kept).map((g) => g && (() => g));
+      const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
+      const node = new Node(definition.name ?? 'customFunction', specs, outputs.length, inputs.map(edgeOf), saved, rule);
+      record(node, outputs, (i) => isFloat(outputs[i].dtype));
+      return outputs;
+    });
+}
+
+/**
+ * Activation checkpointing: runs `fn` without keeping what backward needs, and runs it again in backward. Random
+ * numbers from the default generator repeat. Parameters used inside get their gradients as usual.
+ */
+export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  if (!isGradEnabled()) return fn(...inputs);
+  const generator = defaultGenerator();
+  const state = generator.state();
+  const output = noGrad(() => scope(() => fn(...inputs)));
+  const edges = inputs.map(edgeOf);
+  const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
+  const backward = (grads: readonly Operand[], saved: readonly Operand[]) => {
+    const now = generator.state();
+    generator.restore(state);
+    const leaves = saved.map((t, i) => {
+      const leaf = (t as Tensor).detach();
+      return edges[i] ? leaf.requireGrad() : leaf;
+    });
+    const again = enableGrad(() => fn(...leaves));
+    generator.restore(now);
+    const edge = edgeOf(again);
+    if (edge) propagate([{ edge, gradient: keep((grads[0] as Tensor).detach()) }], false);
+    return leaves.map((leaf) => {
+      const g = leaf.grad;
+      leaf.grad = null;
+      if (g) track(g);
+      return g && (() => g);
+    });
+  };
+  const result = output.requiresGrad || inputs.includes(output) ? output.detach() : output;
+  record(new Node('checkpoint', specs, 1, edges, inputs, backward), [result], () => true);
+  return result;
+}

@@ -1,0 +1,31 @@
+/** Neural networks: modules, layers, initialisers, losses, optimisers and schedules. */
+export { Buffer, Builder, type BuilderOptions, metaBackend, Parameter, writeValues } from './builder.js';
+export { EMA } from './ema.js';
+export * as functional from './functional.js';
+export * as init from './init.js';
+export type { Initializer } from './init.js';
+export {
+  Conv2d,
+  Dropout,
+  DropPath,
+  Embedding,
+  GELU,
+  Layer,
+  LayerNorm,
+  Linear,
+  SelfAttention,
+  Sequential,
+  Tanh,
+} from './layers.js';
+export * from './losses.js';
+export { compareStates, Module } from './module.js';
+export {
+  AdamW,
+  type AdamWOptions,
+  clipGradNorm,
+  type ParameterGroup,
+  SGD,
+  type SGDOptions,
+  type StepOptions,
+} from './optim.js';
+export { type ScheduleOptions, schedule } from './schedules.js';
