@@ -8,6 +8,7 @@ import {
   layerNorm,
   linear,
   mul,
+  reshape,
   tanh,
   zeros as zeroTensor,
 } from '../core/ops/index.js';
@@ -215,8 +216,8 @@ export class SelfAttention extends Module {
 
   forward(x: Tensor, masks: AttentionMasks = {}): Tensor {
     const [B, L, D] = x.shape;
-    const split = (t: Tensor) => t.reshape([B, L, this.heads, D / this.heads]);
+    const split = (t: Tensor) => reshape(t, [B, L, this.heads, D / this.heads]);
     const o = attention(split(this.q_proj.forward(x)), split(this.k_proj.forward(x)), split(this.v_proj.forward(x)), masks);
-    return this.out_proj.forward(o.reshape([B, L, D]));
+    return this.out_proj.forward(reshape(o, [B, L, D]));
   }
 }

@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
-import { adamwStep, add, affine, assign, clamp, globalNorm, mul, zeros } from '../core/ops/index.js';
+import { adamwStep, add, affine, assign, clamp, globalNorm, mul, reciprocal, zeros } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Parameter } from './builder.js';
 
@@ -221,7 +221,7 @@ export class SGD extends Optimiser {
 
 /** min(1, maxNorm / (norm + 1e-6)): what gradients are multiplied with to clip them (torch's clip_grad_norm_). */
 function clipFactor(norm: Tensor, maxNorm: number): Tensor {
-  return clamp(affine(affine(norm, 1, 1e-6).reciprocal(), maxNorm, 0), { max: 1 });
+  return clamp(affine(reciprocal(affine(norm, 1, 1e-6)), maxNorm, 0), { max: 1 });
 }
 
 /** Scales the gradients of `parameters` in place so that their joint L2 norm is at most `maxNorm`; returns the norm. */

@@ -1,0 +1,155 @@
+import { InputError } from '../core/errors.js';
+
+/** The downstream tasks that have a head. */
+export const TASKS = ['imageclassification', 'vqav2', 'nlvr2', 'captioning', 'retrieval'] as const;
+export type Task = (typeof TASKS)[number];
+
+/** Sizes of a BEiT-3; the names are those of the reference's encoder config. */
+export interface Beit3Config {
+  /** Width D. */
+  readonly encoder_embed_dim: number;
+  readonly encoder_attention_heads: number;
+  readonly encoder_ffn_embed_dim: number;
+  readonly encoder_layers: number;
+  /** Side of the square input image, in pixels. */
+  readonly img_size: number;
+  readonly patch_size: number;
+  readonly in_chans: number;
+  /** Rows of the word table. */
+  readonly vocab_size: number;
+  /** Rows of the text position table; a text holds at most two tokens less (positions start at 2, as in fairseq). */
+  readonly max_source_positions: number;
+  readonly layernorm_eps: number;
+  /** Whether the encoder ends with a LayerNorm. */
+  readonly normalize_output: boolean;
+  /** Stochastic depth of the last layer; earlier layers less, linearly. */
+  readonly drop_path_rate: number;
+  /** Recompute activations in backward, layer by layer, instead of keeping them. */
+  readonly checkpoint_activations: boolean;
+}
+
+const COMMON = {
+  img_size: 224,
+  patch_size: 16,
+  in_chans: 3,
+  vocab_size: 64010,
+  max_source_positions: 1024,
+  layernorm_eps: 1e-5,
+  normalize_output: true,
+  drop_path_rate: 0,
+  checkpoint_activations: false,
+};
+
+/** The published sizes. */
+export const SIZES: Readonly<Record<'base' | 'large', Beit3Config>> = {
+  base: { ...COMMON, encoder_embed_dim: 768, encoder_attention_heads: 12, encoder_ffn_embed_dim: 3072, encoder_layers: 12 },
+  large: { ...COMMON, encoder_embed_dim: 1024, encoder_attention_heads: 16, encoder_ffn_embed_dim: 4096, encoder_layers: 24 },
+};
+
+/** Rows of the vision position table: patches, [CLS] and two unused ones. */
+export function visionPositions(config: Beit3Config): number {
+  return patchCount(config) + 3;
+}
+
+export function patchCount({ img_size, patch_size }: Beit3Config): number {
+  return Math.floor(img_size / patch_size) ** 2;
+}
+
+const INTEGERS = [
+  ['encoder_embed_dim', 1 << 16],
+  ['encoder_attention_heads', 4096],
+  ['encoder_ffn_embed_dim', 1 << 18],
+  ['encoder_layers', 1024],
+  ['img_size', 1 << 14],
+  ['patch_size', 1 << 12],
+  ['in_chans', 1024],
+  ['vocab_size', 1 << 24],
+  ['max_source_positions', 1 << 20],
+] as const;
+
+/**
+ * A config from parsed JSON: missing fields come from `defaults`, unknown ones are ignored (the reference's config has
+ * dozens), wrong ones throw one sentence.
+ */
+export function parseConfig(json: unknown, source: string, defaults: Partial<Beit3Config> = COMMON): Beit3Config {
+  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
+    throw new InputError(`${source} is not a BEiT-3 config: expected a JSON object with fields like encoder_embed_dim.`);
+  }
+  const given = json as Record<string, unknown>;
+  const merged: Record<string, unknown> = { ...COMMON, ...defaults };
+  for (const key of Object.keys({ ...COMMON, ...SIZES.base })) if (given[key] !== undefined && given[key] !== null) merged[key] = given[key];
+  for (const [key, most] of INTEGERS) {
+    const v = merged[key];
+    if (!Number.isInteger(v) || (v as number) < 1 || (v as number) > most) {
+      throw new InputError(`${source}: expected ${key} to be a whole number from 1 to ${most}, got ${JSON.stringify(v)}.`);
+    }
+  }
+  for (const key of ['layernorm_eps', 'drop_path_rate'] as const) {
+    const v = merged[key];
+    if (typeof v !== 'number' || !(v >= 0 && v < 1)) {
+      throw new InputError(`${source}: expected ${key} to be a number from 0 to below 1, got ${JSON.stringify(v)}.`);
+    }
+  }
+  for (const key of ['multiway', 'subln'] as const) {
+    if (given[key] === false) throw new InputError(`${source}: ${key} is false, but BEiT-3 is a multiway sub-LayerNorm transformer.`);
+  }
+  const config = {
+    ...merged,
+    normalize_output: Boolean(merged.normalize_output),
+    checkpoint_activations: Boolean(merged.checkpoint_activations),
+  } as unknown as Beit3Config;
+  if (config.encoder_embed_dim % config.encoder_attention_heads !== 0) {
+    throw new InputError(
+      `${source}: encoder_embed_dim ${config.encoder_embed_dim} is not divisible by encoder_attention_heads ${config.encoder_attention_heads}.`,
+    );
+  }
+  if (config.patch_size > config.img_size) {
+    throw new InputError(`${source}: patch_size ${config.patch_size} is larger than img_size ${config.img_size}.`);
+  }
+  return config;
+}
+
+/** What a model is for: sizes, the task's head and how many classes it tells apart. */
+export interface ModelSpec {
+  readonly task: Task;
+  readonly config: Beit3Config;
+  /** Outputs of the head; 0 for tasks without classes. */
+  readonly numClasses: number;
+}
+
+const CLASSES: Record<Task, number> = { imageclassification: 1000, vqav2: 3129, nlvr2: 2, captioning: 0, retrieval: 0 };
+
+/** The tasks whose encoder has no final LayerNorm in the official models. */
+export function normalizesOutput(task: Task): boolean {
+  return task !== 'imageclassification' && task !== 'vqav2';
+}
+
+/** The names that the official registry has: sizes and resolutions by task. */
+const OFFICIAL: Record<Task, readonly (readonly ['base' | 'large', number])[]> = {
+  imageclassification: [['base', 224], ['large', 224]],
+  nlvr2: [['base', 224], ['large', 224]],
+  vqav2: [['base', 384], ['base', 480], ['large', 384], ['large', 480], ['large', 768]],
+  captioning: [['base', 224], ['base', 480], ['large', 480]],
+  retrieval: [['base', 224], ['base', 384], ['large', 384]],
+};
+
+/** Official model name -> what it is. */
+export const MODELS: ReadonlyMap<string, ModelSpec> = new Map(
+  TASKS.flatMap((task) =>
+    OFFICIAL[task].map(([size, resolution]): [string, ModelSpec] => [
+      `beit3_${size}_patch16_${resolution}_${task}`,
+      {
+        task,
+        config: { ...SIZES[size], img_size: resolution, normalize_output: normalizesOutput(task) },
+        numClasses: CLASSES[task],
+      },
+    ]),
+  ),
+);
+
+/** The model of an official name. */
+export function modelSpec(name: string): ModelSpec {
+  const spec = MODELS.get(name);
+  if (!spec) throw new InputError(`There is no model named ${name}; expected one of ${[...MODELS.keys()].join(', ')}.`);
+  return spec;
+}
