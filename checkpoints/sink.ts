@@ -1,0 +1,66 @@
+import { InputError, messageOf } from '../core/errors.js';
+
+/** Takes the bytes of a new file in order. What is written may be reused by the caller afterwards. */
+export interface ByteSink {
+  write(bytes: Uint8Array): Promise<void>;
+}
+
+/**
+ * Writes a file so that it appears whole or not at all: into a temporary file beside it, flushed to the disk, then
+ * renamed (Node). Nothing remains when `fill` throws. Throws InputError when the disk refuses.
+ */
+export async function writeFileAtomically(path: string, fill: (sink: ByteSink) => Promise<void>): Promise<void> {
+  const { open, rename, unlink } = await import('node:fs/promises');
+  const temporary = `${path}.${Math.random().toString(36).slice(2, 10)}.tmp`;
+  const handle = await open(temporary, 'wx').catch((error: unknown) => diskError(path, error));
+  let done = false;
+  try {
+    await fill({
+      async write(bytes) {
+        try {
+          for (let at = 0; at < bytes.length; ) {
+            at += (await handle.write(bytes, at, Math.min(bytes.length - at, 1 << 28))).bytesWritten;
+          }
+        } catch (error) {
+          diskError(path, error);
+        }
+      },
+    });
+    await handle.sync().catch((error: unknown) => diskError(path, error));
+    await handle.close();
+    await rename(temporary, path).catch((error: unknown) => diskError(path, error));
+    done = true;
+  } finally {
+    if (!done) {
+      await handle.close().catch(() => {});
+      await unlink(temporary).catch(() => {});
+    }
+  }
+}
+
+/** The same bytes in memory, for pages. */
+export async function collectBytes(fill: (sink: ByteSink) => Promise<void>): Promise<Uint8Array<ArrayBuffer>> {
+  let out = new Uint8Array(1 << 12);
+  let length = 0;
+  await fill({
+    async write(bytes) {
+      if (length + bytes.length > out.length) {
+        const larger = new Uint8Array(Math.max(length + bytes.length, out.length * 2));
+        larger.set(out.subarray(0, length));
+        out = larger;
+      }
+      out.set(bytes, length);
+      length += bytes.length;
+    },
+  });
+  return out.slice(0, length);
+}
+
+/** Says in one sentence why a file could not be written. */
+export function diskError(path: string, error: unknown): never {
+  if (error instanceof InputError) throw error;
+  const code = (error as { code?: string }).code;
+  if (code === 'ENOSPC' || code === 'EDQUOT') throw new InputError(`The disk is full: cannot write ${path}.`);
+  if (code === 'ENOENT') throw new InputError(`Cannot write ${path}: its folder does not exist.`);
+  throw new InputError(`Cannot write ${path}: ${messageOf(error)}.`);
+}
