@@ -1,0 +1,155 @@
+/** Models from checkpoint files, and back. */
+import { type Checkpoint, openCheckpoint, readFloat32, resizePositions, type SourceLike, type TensorEntry, writePth, writeSafetensors } from '../checkpoints/index.js';
+import type { Backend } from '../core/backend.js';
+import { defaultBackend } from '../core/device.js';
+import { InputError } from '../core/errors.js';
+import type { Tensor } from '../core/tensor.js';
+import { Builder, writeValues } from '../nn/builder.js';
+import { compareStates, type Module } from '../nn/module.js';
+import type { ModelSpec, Task } from './config.js';
+import { type AnyTaskModel, createModel, type TaskModels } from './heads/index.js';
+import { type InferOptions, inferSpec } from './infer.js';
+
+export interface LoadOptions extends InferOptions {
+  readonly backend?: Backend;
+  /** Side of the input images; position tables are resized when the checkpoint has another. */
+  readonly imageSize?: number;
+  /** Also hold the weights that the task does not use. */
+  readonly all?: boolean;
+  /** Called as tensors arrive. */
+  readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
+}
+
+export interface LoadedModel<T extends Task = Task> {
+  readonly model: TaskModels[T];
+  readonly spec: ModelSpec & { readonly task: T };
+  /** Names in the checkpoint that the task does not use. */
+  readonly unused: readonly string[];
+}
+
+const POSITIONS = 'beit3.encoder.embed_positions.A.weight';
+/** Rows of the vision position table that are no patches. */
+const EXTRA_ROWS = 3;
+
+/** Config text that lies beside a checkpoint (`config.json`), or null. Node only; a page has no folder to look in. */
+async function siblingConfig(source: SourceLike): Promise<{ config: unknown; configName: string } | null> {
+  if (typeof source !== 'string' || /^[a-z]+:\/\//i.test(source) || typeof process === 'undefined') return null;
+  const { dirname, join } = await import('node:path');
+  const path = join(dirname(source), 'config.json');
+  const { readFile } = await import('node:fs/promises');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    return null;
+  }
+  return { config: parseJson(text, path), configName: path };
+}
+
+/** Parsed JSON, or one sentence. */
+export function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new InputError(`${name} is not valid JSON.`);
+  }
+}
+
+/** The spec of an open checkpoint, with the config that was given, lies beside it or is written inside. */
+export async function specOf(checkpoint: Checkpoint, source: SourceLike, options: LoadOptions = {}): Promise<ModelSpec> {
+  const name = typeof source === 'string' ? source : 'The checkpoint';
+  let config: Pick<InferOptions, 'config' | 'configName'> | null = options.config !== undefined ? options : null;
+  if (config === null && checkpoint.metadata.config) config = { config: parseJson(checkpoint.metadata.config, `the config inside ${name}`), configName: `the config inside ${name}` };
+  config ??= await siblingConfig(source);
+  const spec = inferSpec(checkpoint.tensors, name, { task: options.task, ...config });
+  return options.imageSize ? { ...spec, config: { ...spec.config, img_size: options.imageSize } } : spec;
+}
+
+/**
+ * Makes the model that a checkpoint holds and streams its weights into it, one tensor at a time. Only what the task
+ * uses is read. Throws one InputError that lists everything missing or misshapen.
+ */
+export async function loadModel<T extends Task = Task>(source: SourceLike, options: LoadOptions & { readonly task?: T } = {}): Promise<LoadedModel<T>> {
+  const checkpoint = await openCheckpoint(source);
+  try {
+    const spec = (await specOf(checkpoint, source, options)) as ModelSpec & { readonly task: T };
+    const builder = new Builder({ backend: options.backend ?? defaultBackend(), initialize: false });
+    const model = createModel(builder, spec, { all: options.all });
+    try {
+      const unused = await fillModule(model as Module, checkpoint.tensors, typeof source === 'string' ? source : 'The checkpoint', options);
+      model.eval();
+      return { model, spec, unused };
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Streams the tensors of `entries` into a module of the same names; returns the names it had no use for. */
+export async function fillModule(
+  model: Module,
+  entries: ReadonlyMap<string, TensorEntry>,
+  source: string,
+  { onProgress }: Pick<LoadOptions, 'onProgress'> = {},
+): Promise<string[]> {
+  const own = model.stateDict();
+  const shapes = new Map<string, { shape: readonly number[] }>(entries);
+  const table = own.get(POSITIONS);
+  const stored = entries.get(POSITIONS);
+  const resize = table && stored && stored.shape.length === 2 && stored.shape[0] !== table.shape[0] && stored.shape[1] === table.shape[1];
+  if (resize) shapes.set(POSITIONS, table);
+  for (const name of shapes.keys()) if (!own.has(name)) shapes.delete(name);
+  const problem = compareStates(own, shapes);
+  if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);
+
+  const total = [...own.keys()].reduce((n, name) => n + (entries.get(name) as TensorEntry).byteLength, 0);
+  let done = 0;
+  for (const [name, target] of own) {
+    const entry = entries.get(name) as TensorEntry;
+    if (name === POSITIONS && resize) writeValues(target, await resizedTable(entry, target.shape));
+    else await fillTensor(target, entry);
+    done += entry.byteLength;
+    onProgress?.(done, total);
+  }
+  return [...entries.keys()].filter((name) => !own.has(name));
+}
+
+async function fillTensor(target: Tensor, entry: TensorEntry): Promise<void> {
+  if (entry.dtype === target.dtype) {
+    await entry.stream((bytes, at) => target.backend.write(target.storage.block, at, bytes));
+  } else {
+    writeValues(target, await readFloat32(entry));
+  }
+}
+
+/** The vision position table at the resolution of `shape`, as the reference resizes it. */
+async function resizedTable(entry: TensorEntry, shape: readonly number[]): Promise<Float32Array> {
+  const [rows, D] = entry.shape;
+  return resizePositions(await readFloat32(entry), rows, D, shape[0], EXTRA_ROWS);
+}
+
+/** The JSON that describes a model beside its weights. */
+export function describeSpec({ task, config, numClasses }: ModelSpec): Record<string, unknown> {
+  return { task, ...config, num_classes: numClasses, multiway: true, subln: true };
+}
+
+/**
+ * Writes a model's weights: `.safetensors` with the config inside, or a `.pth` that PyTorch reads with
+ * weights_only=True. The file appears whole or not at all.
+ */
+export async function saveModel(model: AnyTaskModel, spec: ModelSpec, path: string): Promise<void> {
+  const tensors = Array.from(model.namedTensors(), ([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, data: () => rawBytes(t) }));
+  const config = JSON.stringify(describeSpec(spec));
+  if (path.endsWith('.safetensors')) await writeSafetensors(path, tensors, { format: 'pt', config });
+  else if (path.endsWith('.pth') || path.endsWith('.pt')) await writePth(path, tensors, { extra: { config } });
+  else throw new InputError(`Cannot tell the format of ${path}: expected a name that ends in .safetensors or .pth.`);
+}
+
+function rawBytes(t: Tensor): Promise<Uint8Array> {
+  const perElement = t.storage.block.bytes / Math.max(1, t.size);
+  return t.backend.read(t.storage.block, t.offset * perElement, t.size * perElement);
+}
+
