@@ -1,0 +1,11 @@
+/** All kernels by the name of their op. */
+import type { Kernel } from '../../../core/backend.js';
+import type { Runtime } from '../runtime.js';
+
+type Factory = (rt: Runtime) => Kernel;
+
+const FACTORIES: Readonly<Record<string, Factory>> = {};
+
+export function createKernels(rt: Runtime): ReadonlyMap<string, Kernel> {
+  return new Map(Object.entries(FACTORIES).map(([name, make]) => [name, make(rt)]));
+}
