@@ -1,0 +1,116 @@
+/** Whole small files (tokenizers, images, labels) from wherever a person keeps them, never more than a given size. */
+
+import { InputError, messageOf } from '../core/errors.js';
+
+/** A path (Node), an http(s) address, a URL, a Blob or File, or the bytes themselves. */
+export type ByteSource = string | URL | Blob | Uint8Array | ArrayBuffer;
+
+export interface ReadLimits {
+  /** What the file is, for messages: `the image`. */
+  what: string;
+  /** More than this is refused before it is read. */
+  maxBytes: number;
+}
+
+/** How a source is called in messages. */
+export function sourceName(source: ByteSource, what: string): string {
+  if (typeof source === 'string') return source.startsWith('data:') ? what : source;
+  if (source instanceof URL) return source.href;
+  const name = typeof File !== 'undefined' && source instanceof File ? source.name : '';
+  return name === '' ? what : name;
+}
+
+/** Reads all of `source`. Throws InputError for a missing, unreadable or oversized one. */
+export async function readBytes(source: ByteSource, limits: ReadLimits): Promise<Uint8Array> {
+  const name = sourceName(source, limits.what);
+  if (source instanceof Uint8Array) return bounded(source, name, limits);
+  if (source instanceof ArrayBuffer) return bounded(new Uint8Array(source), name, limits);
+  if (typeof source !== 'string' && !(source instanceof URL)) {
+    refuseLarge(source.size, name, limits);
+    return new Uint8Array(await source.arrayBuffer());
+  }
+  const address = String(source);
+  const inNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
+  const isAddress = /^(https?|data|blob):/i.test(address);
+  if (!inNode || isAddress) return fetchBytes(address, name, limits);
+  return readFile(source, name, limits);
+}
+
+async function readFile(source: string | URL, name: string, limits: ReadLimits): Promise<Uint8Array> {
+  const { open } = await import('node:fs/promises');
+  try {
+    const isFileUrl = source instanceof URL || /^file:/i.test(source);
+    const file = await open(isFileUrl ? new URL(source) : source, 'r');
+    try {
+      const info = await file.stat();
+      if (info.isDirectory()) throw new InputError(`${name} is a folder, not ${limits.what}; give the path of a file.`);
+      refuseLarge(info.size, name, limits);
+      const bytes = info.isFile() ? await file.readFile() : await readStream(file.createReadStream(), name, limits);
+      return bounded(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), name, limits);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+      throw new InputError(`There is no file ${name}; give the path of ${limits.what}.`);
+    }
+    throw new InputError(`Cannot read ${limits.what} ${name}: ${messageOf(error)}.`);
+  }
+}
+
+async function fetchBytes(address: string, name: string, limits: ReadLimits): Promise<Uint8Array> {
+  try {
+    const response = await fetch(address);
+    if (!response.ok || response.body === null) {
+      throw new InputError(`Cannot fetch ${limits.what} ${name}: the server answered ${response.status}.`);
+    }
+    refuseLarge(Number(response.headers.get('content-length') ?? 0), name, limits);
+    return await readStream(chunksOf(response.body), name, limits);
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError(`Cannot fetch ${limits.what} ${name}: ${messageOf(error)}.`);
+  }
+}
+
+/** Not every browser lets a ReadableStream be iterated. */
+async function* chunksOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  try {
+    for (let step = await reader.read(); !step.done; step = await reader.read()) yield step.value;
+  } finally {
+    await reader.cancel();
+  }
+}
+
+async function readStream(
+  stream: AsyncIterable<Uint8Array>,
+  name: string,
+  limits: ReadLimits,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    refuseLarge(size, name, limits);
+    chunks.push(chunk);
+  }
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}
+
+function bounded(bytes: Uint8Array, name: string, limits: ReadLimits): Uint8Array {
+  refuseLarge(bytes.length, name, limits);
+  return bytes;
+}
+
+function refuseLarge(size: number, name: string, { what, maxBytes }: ReadLimits): void {
+  if (size <= maxBytes) return;
+  const mib = (n: number): string => `${(n / 2 ** 20).toFixed(0)} MiB`;
+  throw new InputError(`${name} holds ${mib(size)}, more than the ${mib(maxBytes)} that ${what} may have.`);
+}
