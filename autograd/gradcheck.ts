@@ -1,8 +1,8 @@
 import { InputError } from '../core/errors.js';
-import { scope } from '../core/memory.js';
+import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
-import { type Tensor, tensor } from '../core/tensor.js';
 import { add, mul, sum } from '../core/ops/index.js';
+import { type Tensor, tensor } from '../core/tensor.js';
 import { backward } from './backward.js';
 
 export interface GradcheckOptions {
@@ -39,7 +39,7 @@ export async function gradcheck(
     if (!w) {
       // Any fixed numbers without symmetry do.
       const values = Float64Array.from({ length: like.size }, (_, k) => Math.sin(k * 12.9898 + i * 78.233 + 1) + 0.3);
-      w = tensor(values, { shape: like.shape, backend: like.backend });
+      w = keep(tensor(values, { shape: like.shape, backend: like.backend }));
       weights.set(i, w);
     }
     return w;
@@ -82,7 +82,9 @@ export async function gradcheck(
         const error = Math.abs(numeric - grads[j]) / Math.max(1, Math.abs(numeric));
         worst = Math.max(worst, error);
         if (!(error <= tolerance)) {
-          throw new Error(`gradcheck: input ${k}, element ${j}: backward gave ${grads[j]}, differences give ${numeric} (error ${error})`);
+          throw new Error(
+            `gradcheck: input ${k}, element ${j}: backward gave ${grads[j]}, differences give ${numeric} (error ${error})`,
+          );
         }
       }
     }
