@@ -90,7 +90,13 @@ export function execute({ op, inputs, attrs }: Call): Tensor[] {
   return runLoop(op, inputs, attrs, specs, backend);
 }
 
-function runKernel(kernel: Kernel, inputs: readonly Operand[], attrs: Attrs, specs: readonly Spec[], backend: Backend): Tensor[] | null {
+function runKernel(
+  kernel: Kernel,
+  inputs: readonly Operand[],
+  attrs: Attrs,
+  specs: readonly Spec[],
+  backend: Backend,
+): Tensor[] | null {
   const temporary: Tensor[] = [];
   try {
     const views = inputs.map((x) => {
@@ -139,7 +145,13 @@ function executeWidened(call: Call, specs: readonly Spec[], backend: Backend): T
 }
 
 /** The plain loop of an op, over host memory in float64. */
-function runLoop(op: OpDefinition, inputs: readonly Operand[], attrs: Attrs, specs: readonly Spec[], backend: Backend): Tensor[] {
+function runLoop(
+  op: OpDefinition,
+  inputs: readonly Operand[],
+  attrs: Attrs,
+  specs: readonly Spec[],
+  backend: Backend,
+): Tensor[] {
   const host = backend.host;
   if (!host) throw new OpError(op.name, `the ${backend.name} backend has no kernel for it and no host memory`);
   const outputs = specs.map((s) => empty(s.shape, s.dtype, backend));

@@ -17,8 +17,12 @@ export type Expr =
 
 type Operand = Expr | number;
 const lift = (x: Operand): Expr => (typeof x === 'number' ? { kind: 'constant', value: x } : x);
-const unary = (name: UnaryName) => (x: Operand): Expr => ({ kind: 'unary', name, x: lift(x) });
-const binary = (name: BinaryName) => (x: Operand, y: Operand): Expr => ({ kind: 'binary', name, x: lift(x), y: lift(y) });
+const unary =
+  (name: UnaryName) =>
+  (x: Operand): Expr => ({ kind: 'unary', name, x: lift(x) });
+const binary =
+  (name: BinaryName) =>
+  (x: Operand, y: Operand): Expr => ({ kind: 'binary', name, x: lift(x), y: lift(y) });
 
 /** Builders. Equal subtrees that are the same object are evaluated once. */
 export const E = {

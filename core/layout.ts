@@ -37,6 +37,33 @@ export function isContiguous(layout: Layout): boolean {
   return true;
 }
 
+/**
+ * Strides under which the elements of a layout, taken in row-major order, read as `shape` (of as many elements); null
+ * where that needs a copy.
+ */
+export function viewStrides(layout: Layout, shape: readonly number[]): number[] | null {
+  const { shape: old, strides } = layout;
+  if (old.length === 0 || sizeOf(old) === 0) return contiguousStrides(shape);
+  const out = new Array<number>(shape.length);
+  let to = shape.length - 1;
+  // A run of old axes that step through memory evenly is split freely among new axes.
+  let base = strides[old.length - 1];
+  let have = 1;
+  let given = 1;
+  for (let axis = old.length - 1; axis >= 0; axis--) {
+    have *= old[axis];
+    if (axis > 0 && (old[axis - 1] === 1 || strides[axis - 1] === have * base)) continue;
+    for (; to >= 0 && (given < have || shape[to] === 1); to--) {
+      out[to] = given * base;
+      given *= shape[to];
+    }
+    if (given !== have) return null;
+    base = axis > 0 ? strides[axis - 1] : 0;
+    have = given = 1;
+  }
+  return out;
+}
+
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((d, i) => d === b[i]);
 }

@@ -24,7 +24,12 @@ export interface Vjp<A extends Attrs> {
    * One thunk per input (null where an input has no gradient), called only for inputs that need theirs. A gradient may
    * have the broadcast shape and any float dtype: autograd sums and casts. `grads[i]` is null where output i is unused.
    */
-  back(grads: readonly Operand[], saved: readonly Operand[], attrs: A, inputs: readonly SpecOrNull[]): readonly ((() => Tensor) | null)[];
+  back(
+    grads: readonly Operand[],
+    saved: readonly Operand[],
+    attrs: A,
+    inputs: readonly SpecOrNull[],
+  ): readonly ((() => Tensor) | null)[];
 }
 
 /** One example call, for the tests that every op gets. */
@@ -57,9 +62,24 @@ interface Common<A extends Attrs> {
 /** Exactly one meaning. */
 type Meaning<A extends Attrs> =
   | { readonly expr: Expr; readonly reference?: never; readonly decompose?: never; readonly view?: never }
-  | { reference(inputs: readonly (Flat | null)[], outputs: readonly Flat[], attrs: A): void; readonly expr?: never; readonly decompose?: never; readonly view?: never }
-  | { decompose(inputs: readonly Operand[], attrs: A): readonly Tensor[]; readonly expr?: never; readonly reference?: never; readonly view?: never }
-  | { view(input: Layout, attrs: A): Layout; readonly expr?: never; readonly reference?: never; readonly decompose?: never };
+  | {
+      reference(inputs: readonly (Flat | null)[], outputs: readonly Flat[], attrs: A): void;
+      readonly expr?: never;
+      readonly decompose?: never;
+      readonly view?: never;
+    }
+  | {
+      decompose(inputs: readonly Operand[], attrs: A): readonly Tensor[];
+      readonly expr?: never;
+      readonly reference?: never;
+      readonly view?: never;
+    }
+  | {
+      view(input: Layout, attrs: A): Layout;
+      readonly expr?: never;
+      readonly reference?: never;
+      readonly decompose?: never;
+    };
 
 /** A gradient rule, the reason why there is none, or `through`: the gradient of the decomposition. */
 type Gradient<A extends Attrs> =

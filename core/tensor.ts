@@ -1,10 +1,19 @@
-import type { Block, View } from './backend.js';
+import type { Backend, Block, View } from './backend.js';
 import { defaultBackend } from './device.js';
-import { bytesOf, type DType, fromBfloat, fromHalf, isFloat, type TypedArray, toBfloat, toHalf, typedArray } from './dtype.js';
+import {
+  bytesOf,
+  type DType,
+  fromBfloat,
+  fromHalf,
+  isFloat,
+  type TypedArray,
+  toBfloat,
+  toHalf,
+  typedArray,
+} from './dtype.js';
 import { InputError, OpError } from './errors.js';
 import { contiguousStrides, formatShape, isContiguous, type Layout, sizeOf } from './layout.js';
 import { keep, Storage, track } from './memory.js';
-import type { Backend } from './backend.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
 export interface GradientNode {
@@ -68,7 +77,13 @@ export class Tensor {
     if (this.#disposed) {
       throw new OpError('tensor', `${this} was used after it was freed; return it from its scope or keep(tensor) it`);
     }
-    return { block: this.storage.block, dtype: this.dtype, shape: this.shape, strides: this.strides, offset: this.offset };
+    return {
+      block: this.storage.block,
+      dtype: this.dtype,
+      shape: this.shape,
+      strides: this.strides,
+      offset: this.offset,
+    };
   }
 
   /** A second handle on the same elements, without history. */
@@ -103,7 +118,11 @@ export class Tensor {
   async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
     const source = compact(this);
     try {
-      const bytes = await this.backend.read(source.storage.block, source.offset * bytesOf(this.dtype), this.size * bytesOf(this.dtype));
+      const bytes = await this.backend.read(
+        source.storage.block,
+        source.offset * bytesOf(this.dtype),
+        this.size * bytesOf(this.dtype),
+      );
       const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
       return decode(this.dtype, typedArray(this.dtype, aligned.buffer, aligned.byteOffset, this.size));
     } finally {
@@ -153,13 +172,20 @@ function decode(dtype: DType, raw: TypedArray): Float32Array | Float64Array | In
 /** A tensor of unspecified content. */
 export function empty(shape: readonly number[], dtype: DType, backend: Backend = defaultBackend()): Tensor {
   if (!backend.caps.dtypes.has(dtype)) {
-    throw new InputError(`The ${backend.name} backend has no ${dtype}; use one of ${[...backend.caps.dtypes].join(', ')}.`);
+    throw new InputError(
+      `The ${backend.name} backend has no ${dtype}; use one of ${[...backend.caps.dtypes].join(', ')}.`,
+    );
   }
   for (const d of shape) {
-    if (!Number.isInteger(d) || d < 0) throw new OpError('empty', `expected sizes of 0 or more, got ${formatShape(shape)}`);
+    if (!Number.isInteger(d) || d < 0)
+      throw new OpError('empty', `expected sizes of 0 or more, got ${formatShape(shape)}`);
   }
   const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype));
-  return new Tensor(new Storage(backend, block), dtype, { shape: [...shape], strides: contiguousStrides(shape), offset: 0 });
+  return new Tensor(new Storage(backend, block), dtype, {
+    shape: [...shape],
+    strides: contiguousStrides(shape),
+    offset: 0,
+  });
 }
 
 export interface TensorOptions {
@@ -174,10 +200,15 @@ export interface TensorOptions {
  * The dtype defaults to the typed array's own, else float32.
  */
 export function tensor(values: NestedArray | TypedArray | readonly number[], options: TensorOptions = {}): Tensor {
-  const flat: number[] | TypedArray = ArrayBuffer.isView(values) ? (values as TypedArray) : flatten(values as NestedArray);
+  const flat: number[] | TypedArray = ArrayBuffer.isView(values)
+    ? (values as TypedArray)
+    : flatten(values as NestedArray);
   const shape = options.shape ?? (ArrayBuffer.isView(values) ? [flat.length] : shapeOf(values as NestedArray));
   if (sizeOf(shape) !== flat.length) {
-    throw new OpError('tensor', `expected ${sizeOf(shape)} values for the shape ${formatShape(shape)}, got ${flat.length}`);
+    throw new OpError(
+      'tensor',
+      `expected ${sizeOf(shape)} values for the shape ${formatShape(shape)}, got ${flat.length}`,
+    );
   }
   const dtype = options.dtype ?? dtypeOf(values);
   const result = empty(shape, dtype, options.backend);
@@ -188,9 +219,17 @@ export function tensor(values: NestedArray | TypedArray | readonly number[], opt
 
 function encode(dtype: DType, flat: ArrayLike<number>): TypedArray {
   const native = typedArray(dtype, new ArrayBuffer(0), 0, 0).constructor;
-  if (flat.constructor === native && dtype !== 'float16' && dtype !== 'bfloat16' && dtype !== 'bool') return flat as TypedArray;
+  if (flat.constructor === native && dtype !== 'float16' && dtype !== 'bfloat16' && dtype !== 'bool')
+    return flat as TypedArray;
   const out = typedArray(dtype, new ArrayBuffer(flat.length * bytesOf(dtype)), 0, flat.length);
-  const convert = dtype === 'float16' ? toHalf : dtype === 'bfloat16' ? toBfloat : dtype === 'bool' ? (v: number) => (v ? 1 : 0) : null;
+  const convert =
+    dtype === 'float16'
+      ? toHalf
+      : dtype === 'bfloat16'
+        ? toBfloat
+        : dtype === 'bool'
+          ? (v: number) => (v ? 1 : 0)
+          : null;
   if (convert === null) out.set(flat);
   else for (let i = 0; i < flat.length; i++) out[i] = convert(flat[i]);
   return out;

@@ -16,7 +16,10 @@ const op = defineOp<ShapeAttrs>({
     const x = need('expand', inputs, 0);
     const lead = shape.length - x.shape.length;
     if (lead < 0 || x.shape.some((d, i) => d !== 1 && d !== shape[lead + i])) {
-      throw new OpError('expand', `expected a shape that broadcasts to ${formatShape(shape)}, got ${formatShape(x.shape)}`);
+      throw new OpError(
+        'expand',
+        `expected a shape that broadcasts to ${formatShape(shape)}, got ${formatShape(x.shape)}`,
+      );
     }
     return [{ shape, dtype: x.dtype }];
   },

@@ -7,6 +7,7 @@ import type { Tensor } from '../tensor.js';
 import { expand } from './expand.js';
 import { reshape } from './reshape.js';
 import { need } from './rules.js';
+import { walk } from './walk.js';
 
 export interface ReduceAttrs {
   /** Axes that go, counted from the front, sorted. */
@@ -24,17 +25,9 @@ export function reducedShape(shape: readonly number[], { axes, keepDims }: Reduc
 export function forEachReduced(x: Flat, axes: readonly number[], visit: (value: number, to: number) => void): void {
   const kept = x.shape.map((d, i) => (axes.includes(i) ? 1 : d));
   const steps = x.shape.map((_, i) => (axes.includes(i) ? 0 : sizeOf(kept.slice(i + 1))));
-  const index = new Array<number>(x.shape.length).fill(0);
-  let to = 0;
-  for (const value of x.values) {
-    visit(value, to);
-    for (let a = index.length - 1; a >= 0; a--) {
-      to += steps[a];
-      if (++index[a] < x.shape[a]) break;
-      to -= steps[a] * x.shape[a];
-      index[a] = 0;
-    }
-  }
+  walk(x.shape, steps, (position, to) => {
+    visit(x.values[position], to);
+  });
 }
 
 const op = defineOp<ReduceAttrs>({
