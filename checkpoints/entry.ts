@@ -33,16 +33,21 @@ const CHUNK_BYTES = 4 << 20;
 
 export class StoredTensor implements TensorEntry {
   readonly byteLength: number;
+  // Hidden, so that an entry prints and serialises as its description.
+  readonly #source: ByteSource;
+  readonly #place: Placement;
 
   constructor(
     readonly name: string,
     readonly dtype: StoredDType,
     readonly shape: readonly number[],
-    private readonly source: ByteSource,
-    private readonly place: Placement,
+    source: ByteSource,
+    place: Placement,
   ) {
     this.byteLength = shape.reduce((a, b) => a * b, 1) * itemBytes(dtype);
-    if (place.strides && isContiguous(shape, place.strides)) this.place = { ...place, strides: undefined };
+    this.#source = source;
+    const dense = place.strides && isContiguous(shape, place.strides);
+    this.#place = dense ? { ...place, strides: undefined } : place;
   }
 
   async read(into?: Uint8Array): Promise<Uint8Array> {
@@ -50,9 +55,9 @@ export class StoredTensor implements TensorEntry {
     if (into && into.byteLength < size) {
       throw new InputError(`${this.name} holds ${size} bytes, which do not fit the ${into.byteLength} given.`);
     }
-    const { offset, strides } = this.place;
+    const { offset, strides } = this.#place;
     if (size === 0) return into ? into.subarray(0, 0) : new Uint8Array(0);
-    if (strides === undefined) return this.order(await this.source.read(offset, size, into));
+    if (strides === undefined) return this.order(await this.#source.read(offset, size, into));
     const out = into ? into.subarray(0, size) : new Uint8Array(size);
     const width = itemBytes(this.dtype);
     gather(await this.readSpan(strides), this.shape, strides, width, 0, size / width, out);
@@ -63,7 +68,7 @@ export class StoredTensor implements TensorEntry {
     const size = this.byteLength;
     if (size === 0) return;
     const width = itemBytes(this.dtype);
-    const { offset, strides } = this.place;
+    const { offset, strides } = this.#place;
     const span = strides && (await this.readSpan(strides));
     const length = Math.min(CHUNK_BYTES, size);
     const buffers = [new Uint8Array(length), new Uint8Array(size > length ? length : 0)];
@@ -71,7 +76,7 @@ export class StoredTensor implements TensorEntry {
       const count = Math.min(length, size - at);
       const out = buffer.subarray(0, count);
       if (span && strides) gather(span, this.shape, strides, width, at / width, count / width, out);
-      else await this.source.read(offset + at, count, out);
+      else await this.#source.read(offset + at, count, out);
       return this.order(out);
     };
     // The next piece is read while the last one is consumed.
@@ -91,12 +96,12 @@ export class StoredTensor implements TensorEntry {
 
   private readSpan(strides: readonly number[]): Promise<Uint8Array> {
     const last = this.shape.reduce((sum, size, i) => sum + (size - 1) * strides[i], 0);
-    return this.source.read(this.place.offset, (last + 1) * itemBytes(this.dtype));
+    return this.#source.read(this.#place.offset, (last + 1) * itemBytes(this.dtype));
   }
 
   private order(bytes: Uint8Array): Uint8Array {
     const width = swapWidth(this.dtype);
-    if (this.place.bigEndian && width > 1) swapBytes(bytes, width);
+    if (this.#place.bigEndian && width > 1) swapBytes(bytes, width);
     return bytes;
   }
 }

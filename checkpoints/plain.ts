@@ -7,7 +7,7 @@ export class InertObject {
   readonly args: Plain[];
   readonly state: Plain;
   /** What a subclass of list or dict contained. */
-  readonly items?: Plain;
+  declare readonly items?: Plain;
 
   constructor(name: string, args: Plain[], state: Plain, items?: Plain) {
     this.class = name;

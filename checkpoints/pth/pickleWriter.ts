@@ -84,6 +84,14 @@ export class PickleWriter {
     this.out.append(bytes);
   }
 
+  /** Bytes, in the way of Python 3 for protocol 2. */
+  bytes(value: Uint8Array): void {
+    this.op('c_codecs\nencode\n(');
+    this.text(Array.from(value, (byte) => String.fromCharCode(byte)).join(''));
+    this.text('latin1');
+    this.op('tR');
+  }
+
   /** A dict; between the two calls keys and values alternate. */
   beginDict(): void {
     this.op('}(');

@@ -51,6 +51,7 @@ async function write(sink: ByteSink, tensors: Iterable<WritableTensor>, options:
     else if (typeof value === 'boolean') pickle.bool(value);
     else if (typeof value === 'number') pickle.number(value);
     else if (typeof value === 'string') pickle.text(value);
+    else if (value instanceof Uint8Array) pickle.bytes(value);
     else if (isTensorEntry(value)) tensor(prepare(value));
     else if (Array.isArray(value)) {
       pickle.beginList();
@@ -59,6 +60,7 @@ async function write(sink: ByteSink, tensors: Iterable<WritableTensor>, options:
     } else if (isPlainObject(value)) {
       pickle.beginDict();
       for (const [name, item] of Object.entries(value)) {
+        if (item === undefined) continue;
         pickle.text(name);
         plain(item as Plain, `${path}.${name}`, depth + 1);
       }
