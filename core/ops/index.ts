@@ -90,5 +90,5 @@ export { tanh } from './tanh.js';
 export { type SortOptions, sort, type TopOptions, topk } from './topk.js';
 export { tril, triu } from './tril.js';
 export { type Pair, unfold } from './unfold.js';
-export { std, type VarianceOptions, variance } from './variance.js';
+export { std, type VarianceOptions, variance, variance as var } from './variance.js';
 export { where } from './where.js';
