@@ -1,0 +1,30 @@
+import type { Parameter } from '../nn/builder.js';
+import type { Module } from '../nn/module.js';
+import type { ParameterGroup } from '../nn/optim.js';
+
+/** Parameters without weight decay besides biases, norms and other vectors. */
+const NO_DECAY = new Set(['beit3.encoder.embed_positions.A.weight', 'beit3.vision_embed.cls_token', 'logit_scale']);
+
+export interface LayerDecayOptions {
+  /** Number of encoder layers. */
+  readonly layers: number;
+  /** Factor on the learning rate from each layer to the one below; 1 for none. */
+  readonly layerDecay?: number;
+  readonly weightDecay?: number;
+}
+
+/** Depth of a parameter by its name: 0 for embeddings, 1 to L for the layers, L + 1 for what comes after. */
+export function layerOf(name: string, layers: number): number {
+  if (name.includes('embed')) return 0;
+  const match = /layers\.(\d+)\./.exec(name);
+  return match ? Number(match[1]) + 1 : layers + 1;
+}
+
+/** One optimiser group per parameter, with the reference's layer-wise learning rates and weight decay. */
+export function layerDecayGroups(model: Module, { layers, layerDecay = 1, weightDecay = 0.05 }: LayerDecayOptions): ParameterGroup[] {
+  return Array.from(model.namedParameters(), ([name, parameter]: [string, Parameter]) => ({
+    parameters: [[name, parameter]],
+    lrScale: layerDecay ** (layers + 1 - layerOf(name, layers)),
+    weightDecay: parameter.rank === 1 || name.endsWith('.bias') || NO_DECAY.has(name) ? 0 : weightDecay,
+  }));
+}

@@ -1,0 +1,275 @@
+/** One runner per task of a dump: rebuilds the model from the metadata and calls it as the reference was called. */
+import { backward } from '../../autograd/backward.js';
+import { keep, scope } from '../../core/memory.js';
+import { InputError } from '../../core/errors.js';
+import { affine, mul, sum } from '../../core/ops/index.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
+import { Builder } from '../../nn/builder.js';
+import { bceWithLogits, captioningLoss, crossEntropy } from '../../nn/losses.js';
+import { Module } from '../../nn/module.js';
+import { AdamW } from '../../nn/optim.js';
+import { schedule } from '../../nn/schedules.js';
+import { fillModule } from '../checkpoint.js';
+import { type Beit3Config, parseConfig, type Task } from '../config.js';
+import { generate } from '../generate.js';
+import { createModel, type TaskModels } from '../heads/index.js';
+import { layerDecayGroups } from '../layerDecay.js';
+import { retrievalRecall } from '../metrics/retrieval.js';
+import { vqaScore } from '../metrics/vqa.js';
+import { Beit3 } from '../model/beit3.js';
+import type { Branches } from '../model/multiway.js';
+import type { Dump, Values } from './dump.js';
+import { evaluate, type Results, scalar } from './run.js';
+
+type Runner = (dump: Dump) => Promise<Results>;
+
+function configOf(dump: Dump): { config: Beit3Config; numClasses: number } {
+  const json = dump.json('config');
+  return { config: parseConfig(json, dump.file), numClasses: Number(json.num_classes ?? 0) };
+}
+
+/** The task's model with the weights of the dump, in training mode (dropout is off in every dump). */
+async function modelOf<T extends Task>(dump: Dump, task: T): Promise<TaskModels[T]> {
+  const { config, numClasses } = configOf(dump);
+  const model = createModel(new Builder({ backend: dump.backend, initialize: false }), { task, config, numClasses });
+  await fill(dump, model);
+  return model;
+}
+
+async function fill(dump: Dump, model: Module): Promise<void> {
+  try {
+    await fillModule(model, dump.group('state/'), dump.file);
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/** Runs `use` with a model and frees it. */
+async function using<M extends Module, R>(model: M, use: (model: M) => Promise<R>): Promise<R> {
+  try {
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
+}
+
+class Backbone extends Module {
+  readonly beit3: Beit3;
+  constructor(b: Builder, config: Beit3Config, branches: Branches) {
+    super();
+    this.beit3 = new Beit3(b.at('beit3'), config, { branches });
+  }
+}
+
+const encoder: Runner = async (dump) => {
+  const image = await dump.optionalInput('image');
+  const text = await dump.optionalInput('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  const maskedPatches = await dump.optionalInput('vision_masked_position', 'bool');
+  const weight = await dump.optionalInput('loss_weight');
+  const builder = new Builder({ backend: dump.backend, initialize: false });
+  const branches = { A: image !== null, B: text !== null };
+  const backbone = new Backbone(builder, configOf(dump).config, branches);
+  await fill(dump, backbone);
+  return using(backbone, (model) =>
+    evaluate(dump, model, () => {
+      const hidden: Tensor[] = [];
+      const out = model.beit3.forward({ image, text, padding, maskedPatches, onHidden: (h) => hidden.push(h) }).hidden;
+      return { outputs: { encoder_out: out }, hidden, loss: weight ? sum(mul(out, weight)) : undefined };
+    }),
+  );
+};
+
+const imageclassification: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const label = (await dump.optionalInput('soft_label')) ?? (await dump.optionalInput('label'));
+  const labelSmoothing = dump.number('label_smoothing', 0);
+  return using(await modelOf(dump, 'imageclassification'), async (model) => {
+    const results = await evaluate(dump, model, () => {
+      const logits = model.forward(image);
+      return { outputs: { logits }, loss: label ? crossEntropy(logits, label, { labelSmoothing }) : undefined };
+    });
+    if (dump.has('output/embed_positions')) {
+      const table = model.stateDict().get('beit3.encoder.embed_positions.A.weight') as Tensor;
+      results.outputs.set('embed_positions', { values: (await table.data()) as Float32Array, shape: table.shape });
+    }
+    return results;
+  });
+};
+
+const vqav2: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const text = await dump.input('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  const labels = await dump.input('labels', 'float32');
+  const answers = labels.shape[1];
+  return using(await modelOf(dump, 'vqav2'), async (model) => {
+    const results = await evaluate(dump, model, () => {
+      const logits = model.forward(image, text, padding);
+      return { outputs: { logits }, loss: affine(bceWithLogits(logits, labels), answers, 0) };
+    });
+    const logits = results.outputs.get('logits') as Values;
+    results.outputs.set('vqa_score', scalar(vqaScore(logits.values, (await dump.values('input/labels')).values, answers)));
+    return results;
+  });
+};
+
+const nlvr2: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const image2 = await dump.input('image2');
+  const text = await dump.input('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  const label = await dump.optionalInput('label');
+  return using(await modelOf(dump, 'nlvr2'), (model) =>
+    evaluate(dump, model, () => {
+      const logits = model.forward(image, image2, text, padding);
+      return { outputs: { logits }, loss: label ? crossEntropy(logits, label) : undefined };
+    }),
+  );
+};
+
+/** Positions where a mask is not 0, as an int32 tensor. */
+function positionsOf(mask: Values, dump: Dump): Tensor {
+  const at = Array.from(mask.values.keys()).filter((i) => mask.values[i] !== 0);
+  return keep(tensor(Int32Array.from(at), { backend: dump.backend }));
+}
+
+const captioning: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const text = await dump.input('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  const tokens = await dump.values('input/language_tokens');
+  const predict = positionsOf(await dump.values('input/language_masked_pos'), dump);
+  const chosen = (await predict.data()) as Int32Array;
+  const target = keep(tensor(Int32Array.from(chosen, (i) => tokens.values[i]), { backend: dump.backend }));
+  const options = {
+    labelSmoothing: dump.number('label_smoothing', 0.1),
+    dropWorstRatio: dump.number('drop_worst_ratio', 0.2),
+    dropWorstAfter: dump.number('drop_worst_after', 12000),
+  };
+  try {
+    return await using(await modelOf(dump, 'captioning'), (model) =>
+      evaluate(dump, model, () => {
+        const logits = model.forward(image, text, padding, predict);
+        const outputs: Record<string, Tensor> = { logits };
+        if (dump.has('output/loss_before_drop')) outputs.loss_before_drop = captioningLoss(logits, target, { ...options, step: 0 });
+        return { outputs, loss: captioningLoss(logits, target, { ...options, step: dump.number('global_step', 0) }) };
+      }),
+    );
+  } finally {
+    predict.dispose();
+    target.dispose();
+  }
+};
+
+const captioningGenerate: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const numBeams = dump.number('num_beams', 1);
+  const outputs = new Map<string, Values>();
+  return using(await modelOf(dump, 'captioning'), async (model) => {
+    const captions = await generate(model, image, {
+      numBeams,
+      maxLength: dump.number('max_len', 20),
+      lengthPenalty: dump.number('length_penalty', 0.6),
+      maskId: dump.number('mask_token_id', configOf(dump).config.vocab_size - 1),
+      onStep: (values, step) => {
+        const rows = image.shape[0] * numBeams;
+        outputs.set(`step_log_probs_${step}`, { values, shape: [rows, values.length / rows] });
+      },
+    });
+    outputs.set('token_ids', { values: Int32Array.from(captions.flatMap((c) => c.ids)), shape: [captions.length, captions[0].ids.length] });
+    return { outputs, hidden: new Map(), grads: new Map() };
+  });
+};
+
+const retrieval: Runner = async (dump) => {
+  const image = await dump.input('image');
+  const text = await dump.input('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  return using(await modelOf(dump, 'retrieval'), (model) =>
+    evaluate(dump, model, () => {
+      const made = model.forward(image, text, padding);
+      return { outputs: { image_features: made.image, text_features: made.text }, loss: made.loss };
+    }),
+  );
+};
+
+const recall: Runner = async (dump) => {
+  const image = await dump.values('input/image_features');
+  const text = await dump.values('input/text_features');
+  const ids = (await dump.values('input/image_ids')).values;
+  const result = retrievalRecall({
+    imageFeatures: image.values as Float32Array,
+    textFeatures: text.values as Float32Array,
+    imageIds: [...new Set(ids)].sort((a, b) => a - b),
+    textImageIds: ids,
+    dimension: image.shape[1],
+  });
+  return { outputs: new Map(Object.entries(result).map(([name, v]) => [name, scalar(v)])), hidden: new Map(), grads: new Map() };
+};
+
+/** AdamW steps with layer-wise decay, clipping and a schedule. */
+const optimizerTrace: Runner = async (dump) => {
+  const { config } = configOf(dump);
+  const hyper = dump.json('hyper') as Record<string, number> & { betas: [number, number] };
+  const rates = schedule({
+    base: hyper.lr,
+    final: hyper.min_lr,
+    epochs: hyper.epochs,
+    stepsPerEpoch: hyper.steps_per_epoch,
+    warmupEpochs: hyper.warmup_epochs,
+    warmupStart: hyper.warmup_lr,
+  });
+  const steps = [...dump.group('input/image_').keys()].length;
+  return using(await modelOf(dump, 'imageclassification'), async (model) => {
+    const groups = layerDecayGroups(model, { layers: config.encoder_layers, layerDecay: hyper.layer_decay, weightDecay: hyper.weight_decay });
+    const optimiser = new AdamW(groups, { betas: hyper.betas, eps: hyper.eps });
+    const losses: number[] = [];
+    const norms: number[] = [];
+    for (let i = 0; i < steps; i++) {
+      const image = await dump.input(`image_${i}`);
+      const label = await dump.input(`label_${i}`);
+      const step = scope(() => {
+        const loss = crossEntropy(model.forward(image), label, { labelSmoothing: dump.number('label_smoothing', 0) });
+        backward(loss);
+        return { loss, norm: optimiser.step({ lr: rates[i], maxNorm: hyper.clip_grad }) as Tensor };
+      });
+      losses.push(await step.loss.item());
+      norms.push(await step.norm.item());
+      step.loss.dispose();
+      step.norm.dispose();
+      optimiser.zeroGrad();
+    }
+    const outputs = new Map<string, Values>([
+      ['losses', { values: Float32Array.from(losses), shape: [steps] }],
+      ['grad_norms', { values: Float32Array.from(norms), shape: [steps] }],
+    ]);
+    for (const [name, p] of model.namedParameters()) outputs.set(`state/${name}`, { values: (await p.data()) as Float32Array, shape: p.shape });
+    // Weights that the task does not use stay as they were.
+    for (const name of dump.group('output/state/').keys()) {
+      if (!outputs.has(`state/${name}`)) outputs.set(`state/${name}`, await dump.values(`state/${name}`));
+    }
+    optimiser.dispose();
+    return { outputs, hidden: new Map(), grads: new Map() };
+  });
+};
+
+const RUNNERS: Readonly<Record<string, Runner>> = {
+  encoder,
+  imageclassification,
+  vqav2,
+  nlvr2,
+  captioning,
+  captioning_generate: captioningGenerate,
+  retrieval,
+  retrieval_recall: recall,
+  optimizer_trace: optimizerTrace,
+};
+
+/** The runner of a dump's task; throws InputError for a task that this version does not have. */
+export function runnerOf(dump: Dump): Runner {
+  const runner = Object.hasOwn(RUNNERS, dump.task) ? RUNNERS[dump.task] : undefined;
+  if (!runner) throw new InputError(`${dump.file} is a dump of the task ${dump.task}; expected one of ${Object.keys(RUNNERS).join(', ')}.`);
+  return runner;
+}

@@ -1,0 +1,50 @@
+/** Runs a model as a dump's case does and collects what the dump holds. */
+import { backward } from '../../autograd/backward.js';
+import { keep, scope } from '../../core/memory.js';
+import { noGrad } from '../../core/modes.js';
+import type { Tensor } from '../../core/tensor.js';
+import type { Module } from '../../nn/module.js';
+import type { Dump, Values } from './dump.js';
+
+export interface Results {
+  readonly outputs: Map<string, Values>;
+  readonly hidden: Map<string, Values>;
+  readonly grads: Map<string, Values>;
+}
+
+/** What a forward pass made. */
+export interface Forward {
+  readonly outputs: Record<string, Tensor>;
+  readonly hidden?: readonly Tensor[];
+  /** What is differentiated; absent where the case has no gradients. */
+  readonly loss?: Tensor;
+}
+
+async function read(t: Tensor): Promise<Values> {
+  const values = (await t.data()) as Float32Array | Int32Array;
+  t.dispose();
+  return { values, shape: t.shape };
+}
+
+/** A number as an output. */
+export const scalar = (value: number): Values => ({ values: Float32Array.of(value), shape: [] });
+
+/** Runs `forward`, and backward from its loss when the dump has gradients; reads everything to the host. */
+export async function evaluate(dump: Dump, model: Module, forward: () => Forward): Promise<Results> {
+  const wanted = dump.group('grad/').size > 0;
+  const made = scope(() => {
+    const f = wanted ? forward() : noGrad(forward);
+    if (wanted && f.loss) backward(f.loss);
+    const copies = Object.entries(f.outputs).map(([name, t]): [string, Tensor] => [name, t.detach()]);
+    if (f.loss) copies.push(['loss', f.loss.detach()]);
+    return { outputs: new Map(copies), hidden: (f.hidden ?? []).map((t) => t.detach()) };
+  });
+  const results: Results = { outputs: new Map(), hidden: new Map(), grads: new Map() };
+  for (const [name, t] of made.outputs) results.outputs.set(name, await read(keep(t)));
+  for (const [i, t] of made.hidden.entries()) results.hidden.set(String(i), await read(keep(t)));
+  for (const [name, p] of model.namedParameters()) {
+    if (p.grad) results.grads.set(name, { values: (await p.grad.data()) as Float32Array, shape: p.shape });
+  }
+  model.zeroGrad();
+  return results;
+}
