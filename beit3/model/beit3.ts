@@ -119,7 +119,7 @@ export class Beit3 extends Module {
     const vision = image ? addPositions(have(this.vision_embed, 'image').forward(image, maskedPatches ?? null), A) : null;
     let language: Tensor | null = null;
     if (text) {
-      const kept = padding && affine(cast(reshape(padding, [...padding.shape, 1]), 'float32'), -1, 1);
+      const kept = padding ? affine(cast(reshape(padding, [...padding.shape, 1]), 'float32'), -1, 1) : null;
       language = embedText(have(this.text_embed, 'text'), text, kept, (x) => addPositions(x, B, textStart));
     }
     const split = language === null ? -1 : vision === null ? 0 : vision.shape[1];
