@@ -59,7 +59,7 @@ export async function openSafetensors(source: ByteSource): Promise<CheckpointCon
     const { shape, data_offsets: offsets } = value;
     const count = Array.isArray(shape) ? elementCount(shape) : Number.NaN;
     if (Number.isNaN(count)) return damaged(`${what} has no valid shape`);
-    if (!Array.isArray(offsets) || offsets.length !== 2 || Number.isNaN(elementCount(offsets))) {
+    if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every((o) => Number.isSafeInteger(o) && o >= 0)) {
       return damaged(`${what} has no valid data_offsets`);
     }
     const [begin, end] = offsets as [number, number];
