@@ -44,9 +44,10 @@ async function read(source: ByteSource): Promise<CheckpointContents> {
   if (source.size === 0) throw new InputError(`${source.name} is empty; get it again.`);
   const head = await source.read(0, Math.min(64, source.size));
   const text = String.fromCharCode(...head);
+  // First: a header of 128 bytes starts like a pickle, while neither a zip nor a pickle has a brace here.
+  if (text[8] === '{') return openSafetensors(source);
   if (ZIP_SIGNATURES.includes(text.slice(0, 4))) return openZipPth(source);
   if (head[0] === 0x80) return openLegacyPth(source);
-  if (head.length > 8 && text[8] === '{') return openSafetensors(source);
   throw new InputError(`${source.name} is not a checkpoint: ${looksLike(text)}; give a .safetensors or .pth file.`);
 }
 

@@ -50,7 +50,7 @@ export function parseNpy(bytes: Uint8Array, name = 'npy file'): NpyArray {
   const count = axes === undefined ? Number.NaN : elementCount(shape);
   if (Number.isNaN(count)) fail('it has no valid shape');
   if (bytes.length - start - length !== count * 4) fail(`[${shape}] does not match its ${bytes.length} bytes`);
-  const values = bytes.slice(start + length).buffer;
+  const values = new Uint8Array(bytes.subarray(start + length)).buffer;
   return { shape, data: descr === '<f4' ? new Float32Array(values) : new Int32Array(values) };
 }
 

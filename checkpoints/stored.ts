@@ -65,7 +65,7 @@ export function bytesView(view: ArrayBufferView): Uint8Array {
 
 /** A view of `bytes` as elements of `width` bytes; copies when they do not lie on a boundary. */
 function aligned(bytes: Uint8Array, width: number): { buffer: ArrayBufferLike; at: number; count: number } {
-  const source = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  const source = bytes.byteOffset % width === 0 ? bytes : new Uint8Array(bytes);
   return { buffer: source.buffer, at: source.byteOffset, count: Math.floor(bytes.byteLength / width) };
 }
 
