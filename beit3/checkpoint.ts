@@ -55,13 +55,23 @@ export function parseJson(text: string, name: string): unknown {
   }
 }
 
+/** The config that was given, is written inside a checkpoint or lies beside it, in this order. */
+export async function configOf(checkpoint: Checkpoint, source: SourceLike, options: LoadOptions = {}): Promise<Pick<InferOptions, 'config' | 'configName'>> {
+  if (options.config !== undefined) return options;
+  const inside = checkpoint.metadata.config ?? checkpoint.extra.config;
+  // Other programs may keep anything under this name.
+  if (typeof inside === 'string' && inside.trimStart().startsWith('{')) {
+    const configName = `the config inside ${typeof source === 'string' ? source : 'the checkpoint'}`;
+    return { config: parseJson(inside, configName), configName };
+  }
+  return (await siblingConfig(source)) ?? {};
+}
+
 /** The spec of an open checkpoint, with the config that was given, lies beside it or is written inside. */
 export async function specOf(checkpoint: Checkpoint, source: SourceLike, options: LoadOptions = {}): Promise<ModelSpec> {
   const name = typeof source === 'string' ? source : 'The checkpoint';
-  let config: Pick<InferOptions, 'config' | 'configName'> | null = options.config !== undefined ? options : null;
-  if (config === null && checkpoint.metadata.config) config = { config: parseJson(checkpoint.metadata.config, `the config inside ${name}`), configName: `the config inside ${name}` };
-  config ??= await siblingConfig(source);
-  const spec = inferSpec(checkpoint.tensors, name, { task: options.task, ...config });
+  const { config, configName } = await configOf(checkpoint, source, options);
+  const spec = inferSpec(checkpoint.tensors, name, { task: options.task, config, configName });
   return options.imageSize ? { ...spec, config: { ...spec.config, img_size: options.imageSize } } : spec;
 }
 

@@ -1,0 +1,54 @@
+/** What a command of `beit3` is. Each lies in a file of its own in commands/. */
+import type { Args } from './args.js';
+import type { Progress } from './progress.js';
+
+export interface Flag {
+  /** How its value is shown in the help; a flag without one is a switch. */
+  readonly value?: string;
+  readonly help: string;
+  /** What holds without it, for the help. */
+  readonly default?: string;
+  /** May be given several times. */
+  readonly many?: boolean;
+}
+
+export type Flags = Readonly<Record<string, Flag>>;
+
+/** Where a command writes and what all commands are told. */
+export interface Context {
+  /** Writes a line of results to stdout. */
+  out(line: string): void;
+  /** Writes one JSON value to stdout. */
+  json(value: unknown): void;
+  /** Writes a remark to stderr. */
+  note(line: string): void;
+  /** A line on stderr that changes in place; silent when stderr is no terminal. It counts bytes unless told otherwise. */
+  progress(what: string, format?: (n: number) => string): Progress;
+  /** Whether `--json` was given. */
+  readonly wantsJson: boolean;
+  readonly device: string;
+  readonly threads: number | undefined;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+export interface Command {
+  /** What follows `beit3`, one line a form. */
+  readonly usage: readonly string[];
+  /** What it does, in a sentence or two. */
+  readonly about: string;
+  readonly flags: Flags;
+  readonly examples: readonly string[];
+  /** Stops by itself after Ctrl-C, and tidies up before. */
+  readonly stopsItself?: boolean;
+  /** Returns the exit code, 0 when it returns nothing. Throws InputError for bad input. */
+  run(args: Args, context: Context): Promise<number | undefined>;
+}
+
+/** Flags that every command has. */
+export const COMMON_FLAGS: Flags = {
+  json: { help: 'Print one JSON value on stdout.' },
+  device: { value: 'NAME', help: 'Where to compute: auto, wasm or reference.', default: 'auto' },
+  threads: { value: 'N', help: 'CPU threads to use.', default: 'all cores' },
+  help: { help: 'Show this help.' },
+};

@@ -1,0 +1,23 @@
+import type { Command } from '../command.js';
+
+export interface CommandEntry {
+  readonly summary: string;
+  /** Loads the command; others stay on the disk. */
+  readonly load: () => Promise<{ readonly command: Command }>;
+}
+
+/** Every command, in the order of the help. */
+export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
+  ['classify', { summary: 'say what images show', load: () => import('./classify.js') }],
+  ['vqa', { summary: 'answer a question about an image', load: () => import('./vqa.js') }],
+  ['nlvr2', { summary: 'judge a sentence about two images', load: () => import('./nlvr2.js') }],
+  ['caption', { summary: 'describe images in words', load: () => import('./caption.js') }],
+  ['retrieve', { summary: 'find images for a text, or texts for an image', load: () => import('./retrieve.js') }],
+  ['embed', { summary: 'turn images and texts into vectors', load: () => import('./embed.js') }],
+  ['tokenize', { summary: 'cut a text into pieces and token ids', load: () => import('./tokenize.js') }],
+  ['inspect', { summary: 'tell what a model or checkpoint consists of', load: () => import('./inspect.js') }],
+  ['convert', { summary: 'rewrite a checkpoint as .pth or .safetensors', load: () => import('./convert.js') }],
+  ['pull', { summary: 'download official weights', load: () => import('./pull.js') }],
+  ['parity', { summary: 'compare with numbers of the PyTorch reference', load: () => import('./parity.js') }],
+  ['devices', { summary: 'list what this machine can compute on', load: () => import('./devices.js') }],
+]);

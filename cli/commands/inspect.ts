@@ -1,0 +1,206 @@
+import { specOf } from '../../beit3/checkpoint.js';
+import { MODELS, type ModelSpec } from '../../beit3/config.js';
+import { createModel } from '../../beit3/heads/index.js';
+import { openCheckpoint } from '../../checkpoints/index.js';
+import { InputError, messageOf } from '../../core/errors.js';
+import { nearest } from '../../core/nearest.js';
+import { Builder, metaBackend } from '../../nn/builder.js';
+import { compareStates, type Module } from '../../nn/module.js';
+import type { Command, Context } from '../command.js';
+import { grouped, megabytes, printable, table } from '../format.js';
+
+interface TensorShape {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+/** Numbers of parameters. */
+interface Counts {
+  readonly total: number;
+  /** Those that the task computes with, and that are loaded for it. */
+  readonly used: number;
+  /** All of them by where they belong. */
+  readonly branches: Record<Branch, number>;
+}
+
+type Branch = 'vision' | 'language' | 'shared' | 'head';
+
+export const command: Command = {
+  usage: ['inspect MODEL', 'inspect FILE [--config FILE]'],
+  about:
+    'Tells what a model consists of: parameters in total, those its task uses, by branch, its tensors and its config. MODEL is an official name such as beit3_base_patch16_224_imageclassification (counted without making it); FILE is a checkpoint, of which only the directory is read.',
+  flags: {
+    config: {
+      value: 'FILE',
+      help: 'JSON with sizes that the checkpoint does not tell.',
+      default: 'config.json beside it',
+    },
+    tensors: { help: 'List every tensor (JSON always does).' },
+    models: { help: 'List the official names.' },
+  },
+  examples: ['beit3 inspect beit3_large_patch16_480_vqav2', 'beit3 inspect model.pth --tensors'],
+  async run(args, context) {
+    if (args.has('models')) {
+      args.expect(0, 0, 'no name beside --models');
+      if (context.wantsJson) context.json({ models: [...MODELS.keys()] });
+      else for (const name of MODELS.keys()) context.out(name);
+      return;
+    }
+    const [name] = args.expect(1, 1, 'one model name or checkpoint');
+    const spec = MODELS.get(name);
+    if (spec) show(context, { model: name, ...inspectModel(spec) }, args.has('tensors'));
+    else show(context, await inspectFile(name, args.text('config')), args.has('tensors'));
+  },
+};
+
+interface Inspection {
+  readonly model?: string;
+  readonly file?: string;
+  readonly format?: string;
+  /** Null where the file is no model that we know. */
+  readonly task: string | null;
+  readonly numClasses?: number;
+  readonly config: object | null;
+  readonly parameters: Counts | null;
+  /** Values by element type. */
+  readonly dtypes: Record<string, { tensors: number; values: number }>;
+  /** Tensors that the task does not use. */
+  readonly unused?: readonly string[];
+  /** Why it is no model that we know, or does not fit the one that it seems to be. */
+  readonly problem?: string;
+  readonly tensors: readonly TensorShape[];
+}
+
+function inspectModel(spec: ModelSpec): Inspection {
+  const tensors = tensorsOf(spec, true);
+  return {
+    task: spec.task,
+    numClasses: spec.numClasses,
+    config: spec.config,
+    parameters: countParameters(tensors, new Set(tensorsOf(spec, false).map(({ name }) => name))),
+    dtypes: byDType(tensors),
+    tensors,
+  };
+}
+
+async function inspectFile(path: string, configPath: string | undefined): Promise<Inspection> {
+  const { existsSync } = await import('node:fs');
+  if (!existsSync(path)) {
+    const hint = /[./\\]/.test(path)
+      ? ''
+      : `, and no official model of that name; the nearest is ${nearest(path, MODELS.keys())}`;
+    throw new InputError(`There is no file ${path}${hint}.`);
+  }
+  const config = configPath === undefined ? {} : { config: await readJson(configPath), configName: configPath };
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const tensors = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({ name, dtype, shape }));
+    const found = { file: path, format: checkpoint.format, dtypes: byDType(tensors), tensors };
+    let spec: ModelSpec;
+    try {
+      spec = await specOf(checkpoint, path, config);
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      return { ...found, task: null, config: null, parameters: null, problem: messageOf(error) };
+    }
+    const wanted = new Map(tensorsOf(spec, false).map((tensor) => [tensor.name, tensor]));
+    const used = new Map([...checkpoint.tensors].filter(([name]) => wanted.has(name)));
+    const problem = compareStates(wanted, used) ?? undefined;
+    return {
+      ...found,
+      task: spec.task,
+      numClasses: spec.numClasses,
+      config: spec.config,
+      parameters: countParameters(tensors, new Set(wanted.keys())),
+      unused: tensors.map(({ name }) => name).filter((name) => !wanted.has(name)),
+      problem: problem && `it does not fit a ${spec.task} model: ${problem}`,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const { readBytes } = await import('../../beit3/readBytes.js');
+  const { parseJson } = await import('../../beit3/checkpoint.js');
+  const bytes = await readBytes(path, { what: 'the config', maxBytes: 1 << 20 });
+  return parseJson(new TextDecoder().decode(bytes), path);
+}
+
+/** The tensors of a model, from one that is built without memory; `all` counts those too that the task does not use. */
+function tensorsOf(spec: ModelSpec, all: boolean): TensorShape[] {
+  const model: Module = createModel(new Builder({ backend: metaBackend(), initialize: false }), spec, { all });
+  return Array.from(model.namedTensors(), ([name, { dtype, shape }]) => ({ name, dtype, shape }));
+}
+
+function sizeOf({ shape }: TensorShape): number {
+  return shape.reduce((a, b) => a * b, 1);
+}
+
+function countParameters(tensors: readonly TensorShape[], used: ReadonlySet<string>): Counts {
+  const branches: Record<Branch, number> = { vision: 0, language: 0, shared: 0, head: 0 };
+  let total = 0;
+  let usedCount = 0;
+  for (const tensor of tensors) {
+    const size = sizeOf(tensor);
+    total += size;
+    if (used.has(tensor.name)) usedCount += size;
+    branches[branchOf(tensor.name)] += size;
+  }
+  return { total, used: usedCount, branches };
+}
+
+function branchOf(name: string): Branch {
+  if (!name.startsWith('beit3.')) return 'head';
+  if (name.includes('.A.') || name.startsWith('beit3.vision_embed.')) return 'vision';
+  return name.includes('.B.') || name.startsWith('beit3.text_embed.') ? 'language' : 'shared';
+}
+
+function byDType(tensors: readonly TensorShape[]): Record<string, { tensors: number; values: number }> {
+  const out: Record<string, { tensors: number; values: number }> = {};
+  for (const tensor of tensors) {
+    const row = (out[tensor.dtype] ??= { tensors: 0, values: 0 });
+    row.tensors++;
+    row.values += sizeOf(tensor);
+  }
+  return out;
+}
+
+/** Names of unused tensors that are printed. */
+const SHOWN = 8;
+
+function show(context: Context, found: Inspection, listTensors: boolean): void {
+  if (context.wantsJson) {
+    context.json(found);
+    return;
+  }
+  const rows: [string, string][] = [];
+  if (found.model) rows.push(['model', found.model]);
+  if (found.file) rows.push(['file', printable(found.file)]);
+  if (found.format) rows.push(['format', found.format]);
+  if (found.task)
+    rows.push(['task', found.numClasses ? `${found.task} (${grouped(found.numClasses)} classes)` : found.task]);
+  if (found.parameters) {
+    const { total, used, branches } = found.parameters;
+    rows.push(
+      ['parameters', grouped(total)],
+      ['used by the task', `${grouped(used)} (${megabytes(used * 4)} as float32)`],
+    );
+    for (const [branch, count] of Object.entries(branches)) if (count > 0) rows.push([`  ${branch}`, grouped(count)]);
+  }
+  for (const [dtype, { tensors, values }] of Object.entries(found.dtypes))
+    rows.push([dtype, `${grouped(values)} values in ${grouped(tensors)} tensors`]);
+  if (found.unused && found.unused.length > 0) {
+    const names = found.unused.slice(0, SHOWN).map(printable).join(', ');
+    const rest = found.unused.length - SHOWN;
+    rows.push(['unused', rest > 0 ? `${names} and ${grouped(rest)} more` : names]);
+  }
+  if (found.problem) rows.push(['problem', printable(found.problem)]);
+  context.out(table(rows));
+  if (found.config) context.out(table(Object.entries(found.config).map(([key, value]) => [`  ${key}`, String(value)])));
+  if (listTensors)
+    context.out(
+      table(found.tensors.map(({ name, dtype, shape }) => [printable(name), dtype, `[${shape.join(', ')}]`])),
+    );
+}

@@ -1,0 +1,34 @@
+import { listImageFiles } from '../beit3/images/index.js';
+import { InputError, messageOf } from '../core/errors.js';
+
+/** The paths themselves, once it is sure that there is something at each: before a large model is loaded. */
+export async function requireFiles(paths: readonly string[]): Promise<readonly string[]> {
+  const { stat } = await import('node:fs/promises');
+  for (const path of paths) {
+    // Addresses are looked at when they are fetched.
+    if (isAddress(path)) continue;
+    await stat(path).catch((error: unknown) => {
+      if ((error as { code?: string }).code === 'ENOENT') throw new InputError(`There is no file ${path}.`);
+      throw new InputError(`Cannot read ${path}: ${messageOf(error)}.`);
+    });
+  }
+  return paths;
+}
+
+function isAddress(path: string): boolean {
+  return /^(https?|data|file):/i.test(path);
+}
+
+/** The images among files and below folders, in order; addresses stand for themselves. */
+export async function imageFiles(places: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const place of places) found.push(...(isAddress(place) ? [place] : await listImageFiles(place)));
+  return found;
+}
+
+/** Whether two paths lead to one file. */
+export async function samePath(a: string, b: string): Promise<boolean> {
+  const { stat } = await import('node:fs/promises');
+  const [first, second] = await Promise.all([stat(a).catch(() => null), stat(b).catch(() => null)]);
+  return first !== null && second !== null && first.ino === second.ino && first.dev === second.dev;
+}

@@ -1,0 +1,64 @@
+/** What the commands that ask a model have in common. */
+import type { PipelineOptions, Pipelines, PipelineTask } from '../beit3/pipeline/index.js';
+import { pipeline } from '../beit3/pipeline/index.js';
+import type { Args } from './args.js';
+import type { Context, Flags } from './command.js';
+
+const CHECKPOINT: Flags = {
+  checkpoint: { value: 'FILE', help: 'Weights, .pth or .safetensors (beit3 pull downloads official ones). Required.' },
+  config: {
+    value: 'FILE',
+    help: 'JSON with sizes that the checkpoint does not tell.',
+    default: 'config.json beside it',
+  },
+  'image-size': { value: 'N', help: 'Side of the images in pixels.', default: "the checkpoint's" },
+};
+
+const TOKENIZER: Flags = {
+  tokenizer: { value: 'FILE', help: 'The .spm file of the model.', default: 'the one beside the checkpoint' },
+};
+
+const LABELS: Flags = {
+  labels: {
+    value: 'FILE',
+    help: "Names of the classes: one a line, JSON, or VQA's answer2label.txt.",
+    default: 'numbers are printed',
+  },
+};
+
+export const TOP: Flags = { top: { value: 'N', help: 'Results to print.', default: '5' } };
+
+/** The flags of a command that loads a model. */
+export function modelFlags({ text = false, labels = false } = {}): Flags {
+  return { ...CHECKPOINT, ...(text ? TOKENIZER : {}), ...(labels ? LABELS : {}) };
+}
+
+/** The options of a pipeline, from the flags. */
+export function modelOptions(args: Args, context: Context): PipelineOptions {
+  const progress = context.progress('loading');
+  return {
+    checkpoint: args.required('checkpoint', 'the .pth or .safetensors file with the weights'),
+    tokenizer: args.text('tokenizer'),
+    labels: args.text('labels'),
+    config: args.text('config'),
+    imageSize: args.whole('image-size', 1, 16384),
+    device: context.device,
+    threads: context.threads,
+    onProgress: (done, total) => (done >= total ? progress.end() : progress.update(done, total)),
+  };
+}
+
+/** Loads a pipeline, works with it and frees it. */
+export async function withPipeline<T extends PipelineTask>(
+  task: T,
+  args: Args,
+  context: Context,
+  work: (loaded: Pipelines[T]) => Promise<void>,
+): Promise<void> {
+  const loaded = await pipeline(task, modelOptions(args, context));
+  try {
+    await work(loaded);
+  } finally {
+    loaded.dispose();
+  }
+}

@@ -1,0 +1,33 @@
+/** A line on stderr that shows how far something is. */
+export interface Progress {
+  /** `total` is null while it is not known. */
+  update(done: number, total: number | null): void;
+  /** Removes the line. */
+  end(): void;
+}
+
+const INTERVAL_MS = 100;
+const BAR = 24;
+
+export function createProgress(what: string, stream: NodeJS.WriteStream, format: (n: number) => string): Progress {
+  if (!stream.isTTY) return { update: () => {}, end: () => {} };
+  let last = 0;
+  let shown = false;
+  return {
+    update(done, total) {
+      const now = Date.now();
+      if (now - last < INTERVAL_MS && done !== total) return;
+      last = now;
+      shown = true;
+      const filled = total ? Math.round((done / total) * BAR) : 0;
+      const bar = total
+        ? `[${'#'.repeat(filled)}${'.'.repeat(BAR - filled)}] ${Math.floor((done / total) * 100)}% of ${format(total)}`
+        : format(done);
+      stream.write(`\r\x1b[K${`${what} ${bar}`.slice(0, (stream.columns ?? 80) - 1)}`);
+    },
+    end() {
+      if (shown) stream.write('\r\x1b[K');
+      shown = false;
+    },
+  };
+}

@@ -1,0 +1,114 @@
+import { backendNames, disposeBackend } from '../backends/index.js';
+import { InputError, messageOf } from '../core/errors.js';
+import { nearest } from '../core/nearest.js';
+import { Args } from './args.js';
+import type { Context } from './command.js';
+import { COMMANDS } from './commands/index.js';
+import { megabytes } from './format.js';
+import { commandHelp, overview } from './help.js';
+import { createProgress, type Progress } from './progress.js';
+
+/** How a run ended. */
+const BAD_INPUT = 2;
+const FAILED = 1;
+const INTERRUPTED = 130;
+
+/** Runs the command line; returns the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  // Whoever read our output may have seen enough (`| head`).
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(0);
+      throw error;
+    });
+  }
+  const stop = new AbortController();
+  try {
+    const code = await dispatch(argv, stop);
+    return stop.signal.aborted ? INTERRUPTED : code;
+  } catch (error) {
+    if (stop.signal.aborted) return INTERRUPTED;
+    process.stderr.write(`beit3: ${messageOf(error)}\n`);
+    if (error instanceof InputError) return BAD_INPUT;
+    if (process.env.AZULEJO_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    return FAILED;
+  } finally {
+    for (const name of backendNames()) await disposeBackend(name).catch(() => {});
+  }
+}
+
+async function dispatch(argv: readonly string[], stop: AbortController): Promise<number> {
+  const [first, ...rest] = argv;
+  const wantsHelp = first === 'help' || first === '--help' || first === '-h';
+  if (first === undefined || (wantsHelp && rest.length === 0)) return print(overview(await version()));
+  if (first === '--version') return print(await version());
+  const name = wantsHelp ? rest[0] : first;
+  const entry = COMMANDS.get(name);
+  if (!entry) {
+    const known = [...COMMANDS.keys(), 'help'];
+    if (name.startsWith('-')) throw new InputError(`beit3 has no flag ${name} before the command; run beit3 --help.`);
+    throw new InputError(`beit3 has no command ${JSON.stringify(name)}; the nearest is ${nearest(name, known)}.`);
+  }
+  const { command } = await entry.load();
+  const end = rest.indexOf('--');
+  const flags = end < 0 ? rest : rest.slice(0, end);
+  if (wantsHelp || flags.includes('--help') || flags.includes('-h')) return print(commandHelp(command));
+  const args = Args.parse(name, rest, command.flags);
+  const lines: Progress[] = [];
+  const context = contextOf(args, stop.signal, lines);
+  const onInterrupt = (): void => {
+    // A second Ctrl-C does not wait.
+    if (!command.stopsItself || stop.signal.aborted) process.exit(INTERRUPTED);
+    stop.abort();
+  };
+  process.on('SIGINT', onInterrupt);
+  try {
+    return (await command.run(args, context)) ?? 0;
+  } finally {
+    for (const line of lines) line.end();
+    process.off('SIGINT', onInterrupt);
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+/** `lines` collects the progress lines, so that none stays behind an error. */
+function contextOf(args: Args, signal: AbortSignal, lines: Progress[]): Context {
+  const device = args.text('device') ?? 'auto';
+  const known = ['auto', ...backendNames()];
+  if (!known.includes(device)) {
+    throw new InputError(
+      `There is no device ${JSON.stringify(device)}; the nearest is ${nearest(device, known)} (of ${known.join(', ')}).`,
+    );
+  }
+  return {
+    out: (line) => void process.stdout.write(`${line}\n`),
+    json: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
+    note: (line) => void process.stderr.write(`${line}\n`),
+    progress: (what, format = megabytes) => {
+      const line = createProgress(what, process.stderr, format);
+      lines.push(line);
+      return line;
+    },
+    wantsJson: args.has('json'),
+    device,
+    threads: args.whole('threads', 1, 1024),
+    signal,
+  };
+}
+
+/** The version in package.json, which lies above the sources and above dist/. */
+async function version(): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  const { dirname, join } = await import('node:path');
+  const { fileURLToPath } = await import('node:url');
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => null);
+    const found = text === null ? null : (JSON.parse(text) as { name?: string; version?: string });
+    if (found?.name === 'azulejo' && found.version) return found.version;
+    if (dirname(folder) === folder) return 'of unknown version';
+  }
+}
