@@ -1,10 +1,12 @@
 /** All kernels by the name of their op. */
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
+import { linear } from './linear.js';
+import { matmul } from './matmul.js';
 
 type Factory = (rt: Runtime) => Kernel;
 
-const FACTORIES: Readonly<Record<string, Factory>> = {};
+const FACTORIES: Readonly<Record<string, Factory>> = { linear, matmul };
 
 export function createKernels(rt: Runtime): ReadonlyMap<string, Kernel> {
   return new Map(Object.entries(FACTORIES).map(([name, make]) => [name, make(rt)]));

@@ -37,15 +37,15 @@ interface Handle {
 const SPINS = 50_000;
 
 export class Pool {
-  private readonly control: Int32Array;
+  private readonly fixed: Int32Array;
   private readonly canSleep: boolean;
   private workers: Handle[] = [];
 
   private constructor(
-    heap: Heap,
+    private readonly heap: Heap,
     readonly threads: number,
   ) {
-    this.control = new Int32Array(heap.memory.buffer, 0, CONTROL_WORDS);
+    this.fixed = new Int32Array(heap.memory.buffer, 0, CONTROL_WORDS);
     this.canSleep = mayWait(heap.shared);
   }
 
@@ -58,6 +58,11 @@ export class Pool {
     }
     pool.workers = (await Promise.all(starts)).filter((w) => w !== null);
     return pool;
+  }
+
+  /** The control block; memory that is not shared moves when it grows. */
+  private get control(): Int32Array {
+    return this.heap.shared ? this.fixed : this.heap.i32;
   }
 
   /** Runs all chunks of a job; they are done on return. */
