@@ -30,8 +30,6 @@ export interface Beit3Input {
   readonly cache?: Cache | null;
   /** Row of the text position table for the first token; default 2. */
   readonly textStart?: number;
-  /** Called with the output of every layer, [B, L, D]. */
-  readonly onHidden?: (hidden: Tensor, layer: number) => void;
 }
 
 export interface Beit3Output {
@@ -66,7 +64,7 @@ class Encoder extends Module {
     this.#checkpointing = config.checkpoint_activations;
   }
 
-  forward(x: Tensor, context: Context, cache: Cache | null, onHidden?: (hidden: Tensor, layer: number) => void): Tensor {
+  forward(x: Tensor, context: Context, cache: Cache | null, onHidden: Beit3['onHidden']): Tensor {
     const last = this.layers.reduce((input, layer, i) => {
       const state = cache?.[i] ?? null;
       // What a layer makes on the way is freed at its end; backward keeps what it needs.
@@ -89,6 +87,8 @@ export class Beit3 extends Module {
   readonly text_embed: Embedding | null;
   readonly vision_embed: VisionEmbedding | null;
   readonly encoder: Encoder;
+  /** Sees the output [B, L, D] of every layer of every pass; it belongs to the scope of the pass. */
+  onHidden: ((hidden: Tensor, layer: number) => void) | null = null;
   readonly #config: Beit3Config;
 
   constructor(b: Builder, config: Beit3Config, { branches = BOTH, initialisation = 'official' }: Beit3Options = {}) {
@@ -114,7 +114,7 @@ export class Beit3 extends Module {
     return this.encoder.layers.map(() => ({ key: blank(), value: blank() }));
   }
 
-  forward({ image, text, padding, maskedPatches, attentionBias, cache, textStart, onHidden }: Beit3Input): Beit3Output {
+  forward({ image, text, padding, maskedPatches, attentionBias, cache, textStart }: Beit3Input): Beit3Output {
     const { A, B } = this.encoder.embed_positions;
     const vision = image ? addPositions(have(this.vision_embed, 'image').forward(image, maskedPatches ?? null), A) : null;
     let language: Tensor | null = null;
@@ -130,7 +130,7 @@ export class Beit3 extends Module {
       keyPadding: padding && !cache ? wholePadding(padding, vision) : null,
       bias: attentionBias ?? null,
     };
-    return { hidden: this.encoder.forward(x, context, cache ?? null, onHidden), split };
+    return { hidden: this.encoder.forward(x, context, cache ?? null, this.onHidden), split };
   }
 }
 

@@ -74,9 +74,8 @@ const encoder: Runner = async (dump) => {
   await fill(dump, backbone);
   return using(backbone, (model) =>
     evaluate(dump, model, () => {
-      const hidden: Tensor[] = [];
-      const out = model.beit3.forward({ image, text, padding, maskedPatches, onHidden: (h) => hidden.push(h) }).hidden;
-      return { outputs: { encoder_out: out }, hidden, loss: weight ? sum(mul(out, weight)) : undefined };
+      const out = model.beit3.forward({ image, text, padding, maskedPatches }).hidden;
+      return { outputs: { encoder_out: out }, loss: weight ? sum(mul(out, weight)) : undefined };
     }),
   );
 };

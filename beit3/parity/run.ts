@@ -4,6 +4,7 @@ import { keep, scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
+import type { Beit3 } from '../model/beit3.js';
 import type { Dump, Values } from './dump.js';
 
 export interface Results {
@@ -15,7 +16,6 @@ export interface Results {
 /** What a forward pass made. */
 export interface Forward {
   readonly outputs: Record<string, Tensor>;
-  readonly hidden?: readonly Tensor[];
   /** What is differentiated; absent where the case has no gradients. */
   readonly loss?: Tensor;
 }
@@ -30,14 +30,16 @@ async function read(t: Tensor): Promise<Values> {
 export const scalar = (value: number): Values => ({ values: Float32Array.of(value), shape: [] });
 
 /** Runs `forward`, and backward from its loss when the dump has gradients; reads everything to the host. */
-export async function evaluate(dump: Dump, model: Module, forward: () => Forward): Promise<Results> {
+export async function evaluate(dump: Dump, model: Module & { readonly beit3: Beit3 }, forward: () => Forward): Promise<Results> {
   const wanted = dump.group('grad/').size > 0;
   const made = scope(() => {
+    const hidden: Tensor[] = [];
+    model.beit3.onHidden = (h) => hidden.push(h);
     const f = wanted ? forward() : noGrad(forward);
     if (wanted && f.loss) backward(f.loss);
     const copies = Object.entries(f.outputs).map(([name, t]): [string, Tensor] => [name, t.detach()]);
     if (f.loss) copies.push(['loss', f.loss.detach()]);
-    return { outputs: new Map(copies), hidden: (f.hidden ?? []).map((t) => t.detach()) };
+    return { outputs: new Map(copies), hidden: hidden.map((t) => t.detach()) };
   });
   const results: Results = { outputs: new Map(), hidden: new Map(), grads: new Map() };
   for (const [name, t] of made.outputs) results.outputs.set(name, await read(keep(t)));

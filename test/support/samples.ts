@@ -1,0 +1,74 @@
+/** Random operands for the samples of ops, in several layouts. */
+import type { Attrs } from '../../core/backend.js';
+import { type DType, isFloat } from '../../core/dtype.js';
+import { sizeOf } from '../../core/layout.js';
+import { definedOps, type OpDefinition, type Operand, type Sample, type SampleInput } from '../../core/op.js';
+import { expand, slice, transpose } from '../../core/ops/index.js';
+import { Generator } from '../../core/random.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
+
+/** How elements lie in memory: in order; axes exchanged; with gaps, from an offset on; one element for a whole axis. */
+export const LAYOUTS = ['contiguous', 'transposed', 'sliced', 'broadcast'] as const;
+export type LayoutName = (typeof LAYOUTS)[number];
+
+/** Every op that has samples, by name. */
+export function sampledOps(): { readonly op: OpDefinition<Attrs>; readonly samples: readonly Sample<Attrs>[] }[] {
+  return [...definedOps().values()]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map((op) => ({ op, samples: op.samples?.() ?? [] }));
+}
+
+/** Random values for an operand; those of 16 bits are multiples of 1/16, which they hold exactly. */
+function valuesFor({ low, high, dtype = 'float32' }: SampleInput, count: number, generator: Generator): number[] {
+  const uniform = Array.from(generator.uniform(count));
+  if (dtype === 'bool') return uniform.map((u) => (u < 0.5 ? 0 : 1));
+  if (!isFloat(dtype)) {
+    const from = low ?? 0;
+    return uniform.map((u) => from + Math.floor(u * ((high ?? 10) - from)));
+  }
+  const [a, b] = [low ?? -2, high ?? 2];
+  const values = uniform.map((u) => a + (b - a) * u);
+  return dtype === 'float16' || dtype === 'bfloat16' ? values.map((v) => Math.ceil(v * 16) / 16) : values;
+}
+
+/** An operand of a sample, with the same values on every backend. Call it in a scope. */
+export function operand(input: SampleInput, layout: LayoutName, seed: number): Tensor {
+  const { shape, dtype = 'float32' } = input;
+  const rank = shape.length;
+  const make = (stored: readonly number[]) =>
+    tensor(valuesFor(input, sizeOf(stored), new Generator(seed)), { shape: stored, dtype });
+  if (layout === 'transposed' && rank > 1)
+    return transpose(make([...shape.slice(0, -2), shape[rank - 1], shape[rank - 2]]));
+  if (layout === 'sliced' && rank > 0) return slice(make(shape.with(-1, 2 * shape[rank - 1] + 1)), -1, 1, undefined, 2);
+  if (layout === 'broadcast' && rank > 0) {
+    const axis = seed % rank;
+    return expand(make(shape[axis] === 0 ? shape : shape.with(axis, 1)), shape);
+  }
+  return make(shape);
+}
+
+/** The operands of a sample; inputs without a dtype of their own get `dtype`. Call it in a scope. */
+export function operands(sample: Sample<Attrs>, dtype: DType, layout: LayoutName, seed = 1): Operand[] {
+  return sample.inputs.map(
+    (input, i) => input && operand({ ...input, dtype: input.dtype ?? dtype }, layout, seed + 7 * i),
+  );
+}
+
+/** `sample` with sizes renamed alike in all operands (1 stays 1), and with them the bounds of integer operands. */
+export function resized(sample: Sample<Attrs>, rename: (size: number) => number): Sample<Attrs> {
+  const map = new Map<number, number>([[1, 1]]);
+  const renamed = (size: number): number => {
+    let to = map.get(size);
+    if (to === undefined) map.set(size, (to = rename(size)));
+    return to;
+  };
+  const inputs = sample.inputs.map((input) => input && { ...input, shape: input.shape.map(renamed) });
+  return {
+    attrs: sample.attrs,
+    inputs: inputs.map((input) =>
+      input && input.dtype === 'int32' && input.high !== undefined && map.has(input.high)
+        ? { ...input, high: map.get(input.high) }
+        : input,
+    ),
+  };
+}
