@@ -62,7 +62,7 @@ export function multiwayLayerNorm(
   split: number,
   { eps = 1e-5 }: LayerNormOptions = {},
 ): Tensor {
-  const way = oneWay(NAME, split, x.shape[1]);
+  const way = oneWay(NAME, split, x);
   if (way !== null) {
     const { weight, bias } = way === 'A' ? A : B;
     return layerNorm(x, weight, bias, { eps });

@@ -1,3 +1,4 @@
+import type { Spec } from '../backend.js';
 import { call } from '../dispatch.js';
 import { OpError } from '../errors.js';
 import { sizeOf } from '../layout.js';
@@ -103,15 +104,15 @@ const op = defineOp<MultiwayLinearAttrs>({
 });
 
 /**
- * Which parameters rows use when `split` does not divide them: 'A' for split -1 or split >= length, 'B' for split 0;
- * null when it does.
+ * Which parameters all rows of x [B, L, D] use: 'A' for split -1 or split >= L, 'B' for split 0; null when they differ.
  */
-export function oneWay(name: string, split: number, length: number): 'A' | 'B' | null {
+export function oneWay(name: string, split: number, x: Spec): 'A' | 'B' | null {
+  if (x.shape.length !== 3) throw new OpError(name, `expected x of shape [B, L, D], got ${formatSpec(x)}`);
   if (!Number.isInteger(split) || split < -1) {
     throw new OpError(name, `expected a split of -1 (all A), 0 (all B) or the number of rows that are A, got ${split}`);
   }
   if (split === 0) return 'B';
-  return split === -1 || split >= length ? 'A' : null;
+  return split === -1 || split >= x.shape[1] ? 'A' : null;
 }
 
 /**
@@ -124,7 +125,7 @@ export function multiwayLinear(
   split: number,
   options: LinearOptions = {},
 ): Tensor {
-  const way = oneWay('multiwayLinear', split, x.shape[1]);
+  const way = oneWay('multiwayLinear', split, x);
   if (way !== null) {
     const { weight, bias } = way === 'A' ? A : B;
     return linear(x, weight, bias, options);

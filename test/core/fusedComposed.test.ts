@@ -37,7 +37,8 @@ import {
 } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { close, closeAll, differentiate, random, read, testEach } from './fusedSupport.js';
+import { testEach } from '../support/backends.js';
+import { close, closeAll, differentiate, random, read } from './fusedSupport.js';
 
 type Leaves = Readonly<Record<string, Tensor>>;
 

@@ -18,7 +18,8 @@ import {
 } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { random64, testOn } from './fusedSupport.js';
+import { testOn } from '../support/backends.js';
+import { random64 } from './fusedSupport.js';
 
 async function check(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Promise<void> {
   try {

@@ -17,7 +17,8 @@ import {
   zeros,
 } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { close, random, read, testEach } from './fusedSupport.js';
+import { testEach } from '../support/backends.js';
+import { close, random, read } from './fusedSupport.js';
 
 testEach('16-bit operands are computed in float32 and rounded once', async () => {
   for (const dtype of ['float16', 'bfloat16'] as const) {
@@ -81,6 +82,7 @@ testEach('operands that do not fit are refused', async () => {
       [/\[linear\] expected float operands, got int32/, () => linear(cast(x, 'int32'), w)],
       [/\[multiwayLinear\] expected a split of -1/, () => multiwayLinear(x, ways, -2)],
       [/\[multiwayLinear\] expected a split of -1/, () => multiwayLinear(x, ways, 1.5)],
+      [/\[multiwayLinear\] expected x of shape \[B, L, D\]/, () => multiwayLinear(reshape(x, [10, 4]), ways, 20)],
       [
         /\[multiwayLinear\] expected two biases or none/,
         () => multiwayLinear(x, { ...ways, B: { weight: w, bias: null } }, 2),

@@ -15,7 +15,9 @@ import {
   zeros,
 } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { close, jsonFixture, random, read, testEach } from './fusedSupport.js';
+import { testEach } from '../support/backends.js';
+import { readJson } from '../support/fixtures.js';
+import { close, random, read } from './fusedSupport.js';
 
 interface AdamWFixture {
   readonly start: number[][];
@@ -30,7 +32,7 @@ interface AdamWFixture {
 }
 
 testEach('adamwStep with clipping is as in PyTorch', async () => {
-  const { start, shapes, steps } = await jsonFixture<AdamWFixture>('adamw.json');
+  const { start, shapes, steps } = await readJson<AdamWFixture>('adamw.json');
   const tensors = (values: number[][]) => values.map((v, i) => tensor(v, { shape: shapes[i] }));
   const state = {
     parameters: tensors(start),

@@ -7,7 +7,8 @@ import {
   scaledDotProductAttention,
   transpose,
 } from '../../core/ops/index.js';
-import { checkOperator, testEach } from './fusedSupport.js';
+import { testEach } from '../support/backends.js';
+import { checkOperator } from './fusedSupport.js';
 
 testEach('linear is as in PyTorch', () => checkOperator('linear', ({ x, w, b }) => linear(x, w, b)));
 

@@ -1,34 +1,11 @@
-/** What the tests of fused ops and losses share: backends, leak checks, fixtures, comparison. */
+/** What the tests of fused ops and losses share: random operands, gradients, comparison, PyTorch's cases. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { backward } from '../../autograd/backward.js';
-import { disposeBackend, useBackend } from '../../backends/index.js';
-import { openCheckpoint, readFloat32, readInt32 } from '../../checkpoints/index.js';
-import type { Backend } from '../../core/backend.js';
-import { keep, scope } from '../../core/memory.js';
+import { scope } from '../../core/memory.js';
 import { mul, sum } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-
-/** A test on the reference and on the wasm backend; memory in use must return to where it was. */
-export function testEach(title: string, run: (backend: Backend) => Promise<void>): void {
-  for (const name of ['reference', 'wasm']) testOn(name, title, run);
-}
-
-export function testOn(name: string, title: string, run: (backend: Backend) => Promise<void>): void {
-  test(`${title} (${name})`, async () => {
-    const backend = await useBackend(name, { threads: 2 });
-    const { liveBytes, liveBlocks } = backend.stats;
-    await run(backend);
-    assert.deepEqual([backend.stats.liveBytes, backend.stats.liveBlocks], [liveBytes, liveBlocks], 'memory leaked');
-  });
-}
-
-after(async () => {
-  for (const name of ['reference', 'wasm']) await disposeBackend(name);
-});
+import { readTensors } from '../support/fixtures.js';
 
 const generator = new Generator(1);
 
@@ -95,12 +72,6 @@ export function closeAll(got: Record<string, number[]>, wanted: Record<string, n
   for (const [name, values] of Object.entries(wanted)) close(got[name], values, tolerance, name);
 }
 
-const fixture = (name: string): string => fileURLToPath(new URL(`../../../test/fixtures/${name}`, import.meta.url));
-
-export async function jsonFixture<T>(name: string): Promise<T> {
-  return JSON.parse(await readFile(fixture(name), 'utf8'));
-}
-
 /** The case `op` of PyTorch's operator numbers. */
 export interface OperatorCase {
   readonly inputs: Readonly<Record<string, Tensor>>;
@@ -110,32 +81,26 @@ export interface OperatorCase {
 }
 
 export async function operatorCase(op: string): Promise<OperatorCase> {
-  const file = await openCheckpoint(fixture('operators.safetensors'));
-  try {
-    const inputs: Record<string, Tensor> = {};
-    const expected: Record<string, number[]> = {};
-    let upstream: Tensor | null = null;
-    for (const [path, entry] of file.tensors) {
-      const [owner, kind, name] = path.split('/');
-      if (owner !== op) continue;
-      const values = entry.dtype === 'int64' ? await readInt32(entry) : await readFloat32(entry);
-      if (kind === 'input') inputs[name] = keep(tensor(values, { shape: entry.shape }));
-      else if (kind === 'upstream') upstream = keep(tensor(values, { shape: entry.shape }));
-      else expected[kind === 'grad' ? `grad/${name}` : kind] = Array.from(values);
-    }
-    if (!upstream) throw new Error(`operators.safetensors has no ${op}`);
-    const all = [...Object.values(inputs), upstream];
-    return {
-      inputs,
-      upstream,
-      expected,
-      dispose: () => {
-        for (const t of all) t.dispose();
-      },
-    };
-  } finally {
-    await file.close();
+  const inputs: Record<string, Tensor> = {};
+  const expected: Record<string, number[]> = {};
+  let upstream: Tensor | null = null;
+  for (const [path, { shape, values }] of await readTensors('operators.safetensors')) {
+    const [owner, kind, name] = path.split('/');
+    if (owner !== op) continue;
+    if (kind === 'input') inputs[name] = tensor(values, { shape });
+    else if (kind === 'upstream') upstream = tensor(values, { shape });
+    else expected[kind === 'grad' ? `grad/${name}` : kind] = Array.from(values);
   }
+  if (!upstream) throw new Error(`operators.safetensors has no ${op}`);
+  const all = [...Object.values(inputs), upstream];
+  return {
+    inputs,
+    upstream,
+    expected,
+    dispose: () => {
+      for (const t of all) t.dispose();
+    },
+  };
 }
 
 /** Runs `fn` on the inputs of an operator case and compares the result and all gradients with PyTorch's. */

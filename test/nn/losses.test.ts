@@ -15,17 +15,9 @@ import {
   klDiv,
   mseLoss,
 } from '../../nn/losses.js';
-import {
-  checkOperator,
-  close,
-  differentiate,
-  jsonFixture,
-  operatorCase,
-  random64,
-  read,
-  testEach,
-  testOn,
-} from '../core/fusedSupport.js';
+import { checkOperator, close, differentiate, operatorCase, random64, read } from '../core/fusedSupport.js';
+import { testEach, testOn } from '../support/backends.js';
+import { readJson } from '../support/fixtures.js';
 
 interface Fixture {
   readonly captioning: {
@@ -74,7 +66,7 @@ testEach('crossEntropy of soft targets is as in PyTorch', async () => {
 });
 
 testEach('bceWithLogits does not overflow', async () => {
-  const { bce } = await jsonFixture<Fixture>('losses.json');
+  const { bce } = await readJson<Fixture>('losses.json');
   const got = await read(() => {
     const [x, y] = [tensor(bce.x), tensor(bce.y)];
     return differentiate({ x }, (leaves) => bceWithLogits(leaves.x, y, { reduction: 'none' }), ones([5]));
@@ -86,7 +78,7 @@ testEach('bceWithLogits does not overflow', async () => {
 });
 
 testEach('klDiv: 0 log 0 is 0, and reductions are those of PyTorch', async () => {
-  const { kl } = await jsonFixture<Fixture>('losses.json');
+  const { kl } = await readJson<Fixture>('losses.json');
   const got = await read(() => {
     const [x, y] = [tensor(kl.x, { shape: kl.shape }), tensor(kl.y, { shape: kl.shape })];
     const reduced = (reduction: 'none' | 'sum' | 'mean') => klDiv(x, y, { reduction });
@@ -97,7 +89,7 @@ testEach('klDiv: 0 log 0 is 0, and reductions are those of PyTorch', async () =>
 });
 
 testEach('the captioning loss is that of the reference', async () => {
-  const { captioning } = await jsonFixture<Fixture>('losses.json');
+  const { captioning } = await readJson<Fixture>('losses.json');
   const target = tensor(new Int32Array(captioning.target));
   const logits = tensor(captioning.logits, { shape: [11, 7] });
   for (const { loss, gradient, ...options } of captioning.cases) {
@@ -116,7 +108,7 @@ testEach('the captioning loss is that of the reference', async () => {
 });
 
 testEach('the contrastive loss is that of the reference', async () => {
-  const { contrastive } = await jsonFixture<Fixture>('losses.json');
+  const { contrastive } = await readJson<Fixture>('losses.json');
   const got = await read(() => {
     const image = tensor(contrastive.image, { shape: [5, 4] });
     const text = tensor(contrastive.text, { shape: [5, 4] });
