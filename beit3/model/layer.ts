@@ -109,7 +109,7 @@ export class EncoderLayer extends Module {
     this.ffn = new MultiwayFeedForward(b.at('ffn'), branches, (at) => new FeedForward(at, config, initialisation));
     this.final_layer_norm = new MultiwayLayerNorm(b.at('final_layer_norm'), branches, D, config.layernorm_eps);
     const last = Math.max(1, config.encoder_layers - 1);
-    this.drop_path = new DropPath((config.drop_path_rate * depth) / last, b.generator);
+    this.drop_path = new DropPath((config.drop_path_rate * depth) / last);
   }
 
   forward(x: Tensor, context: Context, cache: LayerCache | null = null): Tensor {
