@@ -3,21 +3,24 @@ import assert from 'node:assert/strict';
 import { backward } from '../../autograd/backward.js';
 import { OpError } from '../../core/errors.js';
 import { scope } from '../../core/memory.js';
+import { noGrad } from '../../core/modes.js';
 import {
   attention,
   cast,
   crossEntropy,
   layerNorm,
   linear,
+  multiwayLayerNorm,
   multiwayLinear,
   reshape,
+  scaledDotProductAttention,
   slice,
   sum,
   transpose,
   zeros,
 } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { testEach } from '../support/backends.js';
+import { testEach, withoutLeak } from '../support/backends.js';
 import { close, random, read } from './fusedSupport.js';
 
 testEach('16-bit operands are computed in float32 and rounded once', async () => {
@@ -122,4 +125,29 @@ testEach('operands that do not fit are refused', async () => {
       );
     }
   });
+});
+
+testEach('without a scope, nothing is left but the result', async () => {
+  const x = random([2, 4, 6], true);
+  const [w, b, g] = [random([6, 6], true), random([6], true), random([6], true)];
+  const target = tensor(new Int32Array([1, 2, 3, 4, 5, 0, 1, 2]), { shape: [2, 4] });
+  const q = reshape(x, [2, 4, 3, 2]);
+  const linears = { A: { weight: w, bias: b }, B: { weight: w, bias: b } };
+  const gains = { weight: g, bias: b };
+  const calls = [
+    () => linear(x, w, b, { activation: 'gelu' }),
+    () => multiwayLinear(x, linears, 2, { activation: 'gelu' }),
+    () => layerNorm(x, g, b),
+    () => multiwayLayerNorm(x, gains, gains, 2),
+    () => attention(q, q, q),
+    () => crossEntropy(x, target),
+    () => crossEntropy(x, target, { reduction: 'none' }),
+    () => scaledDotProductAttention(q, q, q, { causal: true }),
+  ];
+  for (const fn of calls) {
+    const run = () => fn().dispose();
+    await withoutLeak(x.backend, run);
+    await withoutLeak(x.backend, () => noGrad(run));
+  }
+  for (const t of [q, x, w, b, g, target]) t.dispose();
 });
