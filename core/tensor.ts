@@ -117,12 +117,10 @@ export class Tensor {
   /** The values in row-major order; float16 and bfloat16 come as Float32Array. */
   async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
     const source = compact(this);
+    // The offset of an empty view may lie past the end.
+    const start = this.size === 0 ? 0 : source.offset * bytesOf(this.dtype);
     try {
-      const bytes = await this.backend.read(
-        source.storage.block,
-        source.offset * bytesOf(this.dtype),
-        this.size * bytesOf(this.dtype),
-      );
+      const bytes = await this.backend.read(source.storage.block, start, this.size * bytesOf(this.dtype));
       const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
       return decode(this.dtype, typedArray(this.dtype, aligned.buffer, aligned.byteOffset, this.size));
     } finally {

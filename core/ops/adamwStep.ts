@@ -70,6 +70,17 @@ const op = defineOp<AdamWStepAttrs>({
   },
   nonDifferentiable: 'it writes in place',
   cost: (inputs) => inputs.reduce((n, s) => n + 4 * sizeOf(s?.shape ?? [0]), 0),
+  samples: () => {
+    const shapes = [[3, 5], [7]];
+    const state = shapes.map((shape) => ({ shape, dtype: 'float32' as const }));
+    const squares = state.map((s) => ({ ...s, low: 0, high: 0.5 }));
+    const inputs = [...state, ...shapes.map((shape) => ({ shape })), ...state, ...squares];
+    const attrs = { count: 2, lr: [1e-2, 1e-3], weightDecay: [0.1, 0], beta1: 0.9, beta2: 0.98, eps: 1e-6 };
+    return [
+      { inputs: [...inputs, null], attrs: { ...attrs, step: 3, maxNorm: 0 } },
+      { inputs: [...inputs, { shape: [], low: 3, high: 4 }], attrs: { ...attrs, step: 1, maxNorm: 1 } },
+    ];
+  },
 });
 
 /**

@@ -23,6 +23,7 @@ const op = defineOp({
     return [];
   },
   nonDifferentiable: 'it writes in place',
+  samples: () => [{ inputs: [{ shape: [3, 4] }, { shape: [3, 4], dtype: 'float32' }], attrs: {} }],
 });
 
 /**

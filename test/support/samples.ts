@@ -7,9 +7,18 @@ import { expand, slice, transpose } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 
-/** How elements lie in memory: in order; axes exchanged; with gaps, from an offset on; one element for a whole axis. */
-export const LAYOUTS = ['contiguous', 'transposed', 'sliced', 'broadcast'] as const;
+/** How elements lie in memory: in order; axes exchanged; with gaps, from an offset on; one entry for the whole first or last axis. */
+export const LAYOUTS = ['contiguous', 'transposed', 'sliced', 'firstRepeated', 'lastRepeated'] as const;
 export type LayoutName = (typeof LAYOUTS)[number];
+
+/** The layouts in which an op's operands may come. */
+export function layoutsOf(op: OpDefinition<Attrs>): readonly LayoutName[] {
+  // What is written in place may not lie over itself; reshape copies first what it cannot view.
+  if (op.mutates || op.name === 'reshape') return ['contiguous'];
+  // A variance of 0 turns the last bit of the mean into an error of any size.
+  if (/LayerNorm|layerNorm|std/.test(op.name)) return LAYOUTS.filter((name) => name !== 'lastRepeated');
+  return LAYOUTS;
+}
 
 /** Every op that has samples, by name. */
 export function sampledOps(): { readonly op: OpDefinition<Attrs>; readonly samples: readonly Sample<Attrs>[] }[] {
@@ -40,8 +49,8 @@ export function operand(input: SampleInput, layout: LayoutName, seed: number): T
   if (layout === 'transposed' && rank > 1)
     return transpose(make([...shape.slice(0, -2), shape[rank - 1], shape[rank - 2]]));
   if (layout === 'sliced' && rank > 0) return slice(make(shape.with(-1, 2 * shape[rank - 1] + 1)), -1, 1, undefined, 2);
-  if (layout === 'broadcast' && rank > 0) {
-    const axis = seed % rank;
+  if (layout.endsWith('Repeated') && rank > (layout === 'firstRepeated' ? 1 : 0)) {
+    const axis = layout === 'firstRepeated' ? 0 : rank - 1;
     return expand(make(shape[axis] === 0 ? shape : shape.with(axis, 1)), shape);
   }
   return make(shape);
