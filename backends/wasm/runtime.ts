@@ -56,10 +56,10 @@ export class Runtime {
   }
 
   /** Memory for the time of one call, outside the statistics. */
-  temporary<T>(bytes: number, use: (pointer: number) => T): T {
+  temporary<T>(bytes: number, use: (pointer: number, block: WasmBlock) => T): T {
     const block = this.heap.alloc(bytes);
     try {
-      return use(block.pointer);
+      return use(block.pointer, block);
     } finally {
       this.heap.free(block);
     }

@@ -172,3 +172,96 @@ test('NaN and Infinity pass through a product', async () => {
     assert.equal(y[45], 20);
   });
 });
+
+/** Rows l of each [L, width] for which `take` holds, side by side. */
+function takeRows(x: Float64Array, L: number, width: number, take: (l: number) => boolean): Float64Array {
+  return x.filter((_, i) => take(Math.floor(i / width) % L));
+}
+
+test('linearBackwardWeights and the three multiwayLinear kernels', async () => {
+  await withBackend(2, (t) => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom(1, 2, 3),
+        fc.constantFrom(2, 3, 9, 20),
+        fc.nat(),
+        fc.constantFrom(1, 5, 12, 19),
+        fc.constantFrom(1, 4, 9, 16),
+        fc.boolean(),
+        fc.nat(),
+        (B, L, cut, k, n, active, seed) => {
+          const split = 1 + (cut % (L - 1));
+          const next = random(seed);
+          const [x, dz, residual] = [B * L * k, B * L * n, B * L * n].map((c) => normal(c, next));
+          const [wA, wB] = [normal(n * k, next), normal(n * k, next)];
+          const [bA, bB] = [normal(n, next), normal(n, next)];
+          const sides = [(l: number) => l < split, (l: number) => l >= split];
+          const [vx, vdz, vres, va, vb] = [
+            t.array([B, L, k], x),
+            t.array([B, L, n], dz),
+            t.array([B, L, n], residual),
+            t.array([n, k], wA),
+            t.array([n, k], wB),
+          ];
+          const dw = sides.map((side) => {
+            const [g, r] = [takeRows(dz, L, n, side), takeRows(x, L, k, side)];
+            return product(transpose(g, g.length / n, n), [n, g.length / n], r, [g.length / n, k], []);
+          });
+          const db = sides.map((side) => {
+            const out = new Float64Array(n);
+            takeRows(dz, L, n, side).forEach((v, i) => {
+              out[i % n] += v;
+            });
+            return out;
+          });
+          const weights = t.values('multiwayLinearBackwardWeights', [vdz, vx], { split, bias: true }, [
+            f32(n, k),
+            f32(n, k),
+            f32(n),
+            f32(n),
+          ]);
+          [...dw, ...db].forEach((want, i) => {
+            close(weights[i], want, 1e-5, `weights ${i}`);
+          });
+          const all = t.values('linearBackwardWeights', [vdz, vx], { bias: true }, [f32(n, k), f32(n)]);
+          close(
+            all[0],
+            dw[0].map((v, i) => v + dw[1][i]),
+            1e-5,
+            'dw',
+          );
+          close(
+            all[1],
+            db[0].map((v, i) => v + db[1][i]),
+            1e-5,
+            'db',
+          );
+
+          const useA = (i: number, width: number): boolean => Math.floor(i / width) % L < split;
+          const dxA = product(dz, [B * L, n], wA, [n, k], []);
+          const dxB = product(dz, [B * L, n], wB, [n, k], []);
+          const dx = t.values('multiwayLinearBackwardInput', [vdz, va, vb], { split }, [f32(B, L, k)])[0];
+          close(
+            dx,
+            dxA.map((v, i) => (useA(i, k) ? v : dxB[i])),
+            1e-5,
+            'dx',
+          );
+
+          const zA = product(x, [B * L, k], transpose(wA, n, k), [k, n], []);
+          const zB = product(x, [B * L, k], transpose(wB, n, k), [k, n], []);
+          const z = zA.map((v, i) => (useA(i, n) ? v + bA[i % n] : zB[i] + bB[i % n]));
+          const y = z.map((v, i) => (active ? gelu(v) : v) + residual[i]);
+          const attrs = { split, activation: active ? 'gelu' : 'none', keep: active };
+          const inputs = [vx, va, t.array([n], bA), vb, t.array([n], bB), vres];
+          const outputs = active ? [f32(B, L, n), f32(B, L, n)] : [f32(B, L, n)];
+          const got = t.values('multiwayLinear', inputs, attrs, outputs);
+          close(got[0], y, 1e-5, 'y');
+          if (active) close(got[1], z, 1e-5, 'z');
+          t.clear();
+        },
+      ),
+      { numRuns: 80 },
+    );
+  });
+});
