@@ -12,6 +12,11 @@ export interface ReadLimits {
   maxBytes: number;
 }
 
+/** True in Node, false in a page or its worker. */
+export function inNode(): boolean {
+  return typeof process !== 'undefined' && process.versions?.node !== undefined;
+}
+
 /** How a source is called in messages. */
 export function sourceName(source: ByteSource, what: string): string {
   if (typeof source === 'string') return source.startsWith('data:') ? what : source;
@@ -30,9 +35,8 @@ export async function readBytes(source: ByteSource, limits: ReadLimits): Promise
     return new Uint8Array(await source.arrayBuffer());
   }
   const address = String(source);
-  const inNode = typeof process !== 'undefined' && process.versions?.node !== undefined;
   const isAddress = /^(https?|data|blob):/i.test(address);
-  if (!inNode || isAddress) return fetchBytes(address, name, limits);
+  if (!inNode() || isAddress) return fetchBytes(address, name, limits);
   return readFile(source, name, limits);
 }
 

@@ -1,0 +1,14 @@
+/** Pictures: reading files, resizing, and what the model sees. */
+
+export { decodeImage, MAX_PIXELS } from './decode.js';
+export { listImageFiles } from './files.js';
+export { type ImageFormat, type ImageHeader, readImageHeader } from './header.js';
+export type { RgbImage } from './image.js';
+export {
+  fitImage,
+  type ImagePipeline,
+  type PreprocessOptions,
+  preprocessImage,
+  preprocessImages,
+} from './preprocess.js';
+export { type Rectangle, resizeBicubic } from './resize.js';
