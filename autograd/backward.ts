@@ -1,12 +1,12 @@
 import './tape.js';
-import { add, cast, ones, reshape, sum } from '../core/ops/index.js';
 import { OpError } from '../core/errors.js';
 import { sameShape } from '../core/layout.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
 import type { Operand, SpecOrNull } from '../core/op.js';
+import { add, cast, ones, reshape, sum } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
-import { type Edge, edgeOf, Node } from './node.js';
+import { type Edge, edgeOf, type Node } from './node.js';
 
 export interface BackwardOptions {
   /** d loss / d root; may be left out for a tensor of one element. */
@@ -20,13 +20,18 @@ export interface BackwardOptions {
  * Memory saved by the recorded calls is freed as they are consumed.
  */
 export function backward(root: Tensor, options: BackwardOptions = {}): void {
-  if (!root.requiresGrad) throw new OpError('backward', `expected a tensor that depends on one requiring a gradient, got ${root}`);
+  if (!root.requiresGrad)
+    throw new OpError('backward', `expected a tensor that depends on one requiring a gradient, got ${root}`);
   if (!options.gradient && root.size !== 1) {
     throw new OpError('backward', `expected a tensor of one element or a gradient for it, got ${root}`);
   }
   noGrad(() => {
     const given = options.gradient && fit(options.gradient, root);
-    const seed = given ? (given === options.gradient ? given.detach() : given) : ones(root.shape, { dtype: root.dtype, backend: root.backend });
+    const seed = given
+      ? given === options.gradient
+        ? given.detach()
+        : given
+      : ones(root.shape, { dtype: root.dtype, backend: root.backend });
     propagate([{ edge: edgeOf(root) as Edge, gradient: keep(seed) }], options.retainGraph ?? false);
   });
 }

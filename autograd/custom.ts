@@ -1,8 +1,8 @@
+import { isFloat } from '../core/dtype.js';
 import { keep, scope, track } from '../core/memory.js';
 import { enableGrad, isGradEnabled, noGrad } from '../core/modes.js';
-import { isFloat } from '../core/dtype.js';
-import { defaultGenerator } from '../core/random.js';
 import type { Operand } from '../core/op.js';
+import { defaultGenerator } from '../core/random.js';
 import type { Tensor } from '../core/tensor.js';
 import { propagate } from './backward.js';
 import { edgeOf, Node, record } from './node.js';
@@ -25,7 +25,14 @@ export function customFunction(definition: CustomFunction): (...inputs: Tensor[]
       const rule = (grads: readonly Operand[], kept: readonly Operand[]) =>
         definition.backward(grads, kept).map((g) => g && (() => g));
       const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
-      const node = new Node(definition.name ?? 'customFunction', specs, outputs.length, inputs.map(edgeOf), saved, rule);
+      const node = new Node(
+        definition.name ?? 'customFunction',
+        specs,
+        outputs.length,
+        inputs.map(edgeOf),
+        saved,
+        rule,
+      );
       record(node, outputs, (i) => isFloat(outputs[i].dtype));
       return outputs;
     });

@@ -1,15 +1,17 @@
 import { OpError } from '../core/errors.js';
 import { keep, scope, track } from '../core/memory.js';
 import { enableGrad } from '../core/modes.js';
-import type { Tensor } from '../core/tensor.js';
 import { zeros } from '../core/ops/index.js';
+import type { Tensor } from '../core/tensor.js';
 import { backward } from './backward.js';
 
 /**
  * The function that gives a scalar function's value and its gradients with respect to its tensor arguments. The
  * arguments' own `grad` is not touched; everything made inside but the results is freed.
  */
-export function valueAndGrad<A extends readonly Tensor[]>(fn: (...inputs: A) => Tensor): (...inputs: A) => { value: Tensor; grads: Tensor[] } {
+export function valueAndGrad<A extends readonly Tensor[]>(
+  fn: (...inputs: A) => Tensor,
+): (...inputs: A) => { value: Tensor; grads: Tensor[] } {
   return (...inputs) =>
     scope(() => {
       const leaves = inputs.map((t) => t.detach().requireGrad());
