@@ -1,5 +1,14 @@
 /** Models from checkpoint files, and back. */
-import { type Checkpoint, openCheckpoint, readFloat32, resizePositions, type SourceLike, type TensorEntry, writePth, writeSafetensors } from '../checkpoints/index.js';
+import {
+  type Checkpoint,
+  openCheckpoint,
+  readFloat32,
+  resizePositions,
+  type SourceLike,
+  type TensorEntry,
+  writePth,
+  writeSafetensors,
+} from '../checkpoints/index.js';
 import type { Backend } from '../core/backend.js';
 import { defaultBackend } from '../core/device.js';
 import { InputError } from '../core/errors.js';
@@ -56,7 +65,11 @@ export function parseJson(text: string, name: string): unknown {
 }
 
 /** The config that was given, is written inside a checkpoint or lies beside it, in this order. */
-export async function configOf(checkpoint: Checkpoint, source: SourceLike, options: LoadOptions = {}): Promise<Pick<InferOptions, 'config' | 'configName'>> {
+export async function configOf(
+  checkpoint: Checkpoint,
+  source: SourceLike,
+  options: LoadOptions = {},
+): Promise<Pick<InferOptions, 'config' | 'configName'>> {
   if (options.config !== undefined) return options;
   const inside = checkpoint.metadata.config ?? checkpoint.extra.config;
   // Other programs may keep anything under this name.
@@ -68,7 +81,11 @@ export async function configOf(checkpoint: Checkpoint, source: SourceLike, optio
 }
 
 /** The spec of an open checkpoint, with the config that was given, lies beside it or is written inside. */
-export async function specOf(checkpoint: Checkpoint, source: SourceLike, options: LoadOptions = {}): Promise<ModelSpec> {
+export async function specOf(
+  checkpoint: Checkpoint,
+  source: SourceLike,
+  options: LoadOptions = {},
+): Promise<ModelSpec> {
   const name = typeof source === 'string' ? source : 'The checkpoint';
   const { config, configName } = await configOf(checkpoint, source, options);
   const spec = inferSpec(checkpoint.tensors, name, { task: options.task, config, configName });
@@ -79,14 +96,22 @@ export async function specOf(checkpoint: Checkpoint, source: SourceLike, options
  * Makes the model that a checkpoint holds and streams its weights into it, one tensor at a time. Only what the task
  * uses is read. Throws one InputError that lists everything missing or misshapen.
  */
-export async function loadModel<T extends Task = Task>(source: SourceLike, options: LoadOptions & { readonly task?: T } = {}): Promise<LoadedModel<T>> {
+export async function loadModel<T extends Task = Task>(
+  source: SourceLike,
+  options: LoadOptions & { readonly task?: T } = {},
+): Promise<LoadedModel<T>> {
   const checkpoint = await openCheckpoint(source);
   try {
     const spec = (await specOf(checkpoint, source, options)) as ModelSpec & { readonly task: T };
     const builder = new Builder({ backend: options.backend ?? defaultBackend(), initialize: false });
     const model = createModel(builder, spec, { all: options.all });
     try {
-      const unused = await fillModule(model as Module, checkpoint.tensors, typeof source === 'string' ? source : 'The checkpoint', options);
+      const unused = await fillModule(
+        model as Module,
+        checkpoint.tensors,
+        typeof source === 'string' ? source : 'The checkpoint',
+        options,
+      );
       model.eval();
       return { model, spec, unused };
     } catch (error) {
@@ -109,7 +134,12 @@ export async function fillModule(
   const shapes = new Map<string, { shape: readonly number[] }>(entries);
   const table = own.get(POSITIONS);
   const stored = entries.get(POSITIONS);
-  const resize = table && stored && stored.shape.length === 2 && stored.shape[0] !== table.shape[0] && stored.shape[1] === table.shape[1];
+  const resize =
+    table &&
+    stored &&
+    stored.shape.length === 2 &&
+    stored.shape[0] !== table.shape[0] &&
+    stored.shape[1] === table.shape[1];
   if (resize) shapes.set(POSITIONS, table);
   for (const name of shapes.keys()) if (!own.has(name)) shapes.delete(name);
   const problem = compareStates(own, shapes);
@@ -151,7 +181,12 @@ export function describeSpec({ task, config, numClasses }: ModelSpec): Record<st
  * weights_only=True. The file appears whole or not at all.
  */
 export async function saveModel(model: AnyTaskModel, spec: ModelSpec, path: string): Promise<void> {
-  const tensors = Array.from(model.namedTensors(), ([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, data: () => rawBytes(t) }));
+  const tensors = Array.from(model.namedTensors(), ([name, t]) => ({
+    name,
+    dtype: t.dtype,
+    shape: t.shape,
+    data: () => rawBytes(t),
+  }));
   const config = JSON.stringify(describeSpec(spec));
   if (path.endsWith('.safetensors')) await writeSafetensors(path, tensors, { format: 'pt', config });
   else if (path.endsWith('.pth') || path.endsWith('.pt')) await writePth(path, tensors, { extra: { config } });
@@ -162,4 +197,3 @@ function rawBytes(t: Tensor): Promise<Uint8Array> {
   const perElement = t.storage.block.bytes / Math.max(1, t.size);
   return t.backend.read(t.storage.block, t.offset * perElement, t.size * perElement);
 }
-

@@ -42,8 +42,20 @@ const COMMON = {
 
 /** The published sizes. */
 export const SIZES: Readonly<Record<'base' | 'large', Beit3Config>> = {
-  base: { ...COMMON, encoder_embed_dim: 768, encoder_attention_heads: 12, encoder_ffn_embed_dim: 3072, encoder_layers: 12 },
-  large: { ...COMMON, encoder_embed_dim: 1024, encoder_attention_heads: 16, encoder_ffn_embed_dim: 4096, encoder_layers: 24 },
+  base: {
+    ...COMMON,
+    encoder_embed_dim: 768,
+    encoder_attention_heads: 12,
+    encoder_ffn_embed_dim: 3072,
+    encoder_layers: 12,
+  },
+  large: {
+    ...COMMON,
+    encoder_embed_dim: 1024,
+    encoder_attention_heads: 16,
+    encoder_ffn_embed_dim: 4096,
+    encoder_layers: 24,
+  },
 };
 
 /** Rows of the vision position table: patches, [CLS] and two unused ones. */
@@ -73,15 +85,20 @@ const INTEGERS = [
  */
 export function parseConfig(json: unknown, source: string, defaults: Partial<Beit3Config> = COMMON): Beit3Config {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw new InputError(`${source} is not a BEiT-3 config: expected a JSON object with fields like encoder_embed_dim.`);
+    throw new InputError(
+      `${source} is not a BEiT-3 config: expected a JSON object with fields like encoder_embed_dim.`,
+    );
   }
   const given = json as Record<string, unknown>;
   const merged: Record<string, unknown> = { ...COMMON, ...defaults };
-  for (const key of Object.keys({ ...COMMON, ...SIZES.base })) if (given[key] !== undefined && given[key] !== null) merged[key] = given[key];
+  for (const key of Object.keys({ ...COMMON, ...SIZES.base }))
+    if (given[key] !== undefined && given[key] !== null) merged[key] = given[key];
   for (const [key, most] of INTEGERS) {
     const v = merged[key];
     if (!Number.isInteger(v) || (v as number) < 1 || (v as number) > most) {
-      throw new InputError(`${source}: expected ${key} to be a whole number from 1 to ${most}, got ${JSON.stringify(v)}.`);
+      throw new InputError(
+        `${source}: expected ${key} to be a whole number from 1 to ${most}, got ${JSON.stringify(v)}.`,
+      );
     }
   }
   for (const key of ['layernorm_eps', 'drop_path_rate'] as const) {
@@ -91,7 +108,8 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
     }
   }
   for (const key of ['multiway', 'subln'] as const) {
-    if (given[key] === false) throw new InputError(`${source}: ${key} is false, but BEiT-3 is a multiway sub-LayerNorm transformer.`);
+    if (given[key] === false)
+      throw new InputError(`${source}: ${key} is false, but BEiT-3 is a multiway sub-LayerNorm transformer.`);
   }
   const config = {
     ...merged,
@@ -126,11 +144,31 @@ export function normalizesOutput(task: Task): boolean {
 
 /** The names that the official registry has: sizes and resolutions by task. */
 const OFFICIAL: Record<Task, readonly (readonly ['base' | 'large', number])[]> = {
-  imageclassification: [['base', 224], ['large', 224]],
-  nlvr2: [['base', 224], ['large', 224]],
-  vqav2: [['base', 384], ['base', 480], ['large', 384], ['large', 480], ['large', 768]],
-  captioning: [['base', 224], ['base', 480], ['large', 480]],
-  retrieval: [['base', 224], ['base', 384], ['large', 384]],
+  imageclassification: [
+    ['base', 224],
+    ['large', 224],
+  ],
+  nlvr2: [
+    ['base', 224],
+    ['large', 224],
+  ],
+  vqav2: [
+    ['base', 384],
+    ['base', 480],
+    ['large', 384],
+    ['large', 480],
+    ['large', 768],
+  ],
+  captioning: [
+    ['base', 224],
+    ['base', 480],
+    ['large', 480],
+  ],
+  retrieval: [
+    ['base', 224],
+    ['base', 384],
+    ['large', 384],
+  ],
 };
 
 /** Official model name -> what it is. */

@@ -46,9 +46,20 @@ const CANDIDATES = 3;
 
 /** Writes one caption for each image [B, C, S, S]. */
 export async function generate(model: Captioning, image: Tensor, options: GenerateOptions): Promise<Caption[]> {
-  const { numBeams = 3, maxLength = 20, lengthPenalty = 0.6, maskId, clsId = 0, padId = 1, sepId = 2, onStep } = options;
-  if (!(Number.isInteger(numBeams) && numBeams >= 1 && numBeams <= 64)) throw new InputError(`The number of beams must be a whole number from 1 to 64, got ${numBeams}.`);
-  if (!(Number.isInteger(maxLength) && maxLength >= 3)) throw new InputError(`The longest caption must be a whole number of 3 or more tokens, got ${maxLength}.`);
+  const {
+    numBeams = 3,
+    maxLength = 20,
+    lengthPenalty = 0.6,
+    maskId,
+    clsId = 0,
+    padId = 1,
+    sepId = 2,
+    onStep,
+  } = options;
+  if (!(Number.isInteger(numBeams) && numBeams >= 1 && numBeams <= 64))
+    throw new InputError(`The number of beams must be a whole number from 1 to 64, got ${numBeams}.`);
+  if (!(Number.isInteger(maxLength) && maxLength >= 3))
+    throw new InputError(`The longest caption must be a whole number of 3 or more tokens, got ${maxLength}.`);
   const B = image.shape[0];
   const rows = B * numBeams;
 
@@ -77,6 +88,8 @@ export async function generate(model: Captioning, image: Tensor, options: Genera
       const logProbabilities = (await step.logProbabilities.data()) as Float32Array;
       const words = step.logProbabilities.shape[1];
       step.logProbabilities.dispose();
+      // Lets a page redraw and Ctrl-C arrive: on a CPU backend nothing else in this loop does.
+      await new Promise((resolve) => setTimeout(resolve, 0));
       onStep?.(logProbabilities, length - 2);
 
       beams = [];
@@ -94,7 +107,8 @@ export async function generate(model: Captioning, image: Tensor, options: Genera
           } else continued.push(c);
           if (continued.length === numBeams) break;
         }
-        if (continued.length === 0) continued = Array.from({ length: numBeams }, () => ({ score: 0, word: padId, from: 0 }));
+        if (continued.length === 0)
+          continued = Array.from({ length: numBeams }, () => ({ score: 0, word: padId, from: 0 }));
         beams.push(...continued);
       }
       scores = beams.map((b) => b.score);
@@ -110,7 +124,10 @@ export async function generate(model: Captioning, image: Tensor, options: Genera
   }
   return best.map((hypothesis) => {
     const ids = hypothesis ? [...hypothesis.ids, sepId] : [clsId, sepId];
-    return { ids: [...ids, ...new Array<number>(Math.max(0, maxLength - ids.length)).fill(padId)], score: hypothesis?.score ?? -1e5 };
+    return {
+      ids: [...ids, ...new Array<number>(Math.max(0, maxLength - ids.length)).fill(padId)],
+      score: hypothesis?.score ?? -1e5,
+    };
   });
 }
 
@@ -123,9 +140,16 @@ interface Step {
 function first(model: Captioning, image: Tensor, numBeams: number, ids: number[]): Step {
   const B = image.shape[0];
   const cache = model.beit3.emptyCache(B, image);
-  const text = tensor(Int32Array.from({ length: 2 * B }, (_, i) => ids[i % 2]), { shape: [B, 2], backend: image.backend });
+  const text = tensor(
+    Int32Array.from({ length: 2 * B }, (_, i) => ids[i % 2]),
+    { shape: [B, 2], backend: image.backend },
+  );
   const logits = model.decode(image, text, 2, cache);
-  const repeat = (t: Tensor) => reshape(expand(reshape(t, [B, 1, ...t.shape.slice(1)]), [B, numBeams, ...t.shape.slice(1)]), [B * numBeams, ...t.shape.slice(1)]);
+  const repeat = (t: Tensor) =>
+    reshape(expand(reshape(t, [B, 1, ...t.shape.slice(1)]), [B, numBeams, ...t.shape.slice(1)]), [
+      B * numBeams,
+      ...t.shape.slice(1),
+    ]);
   return {
     logProbabilities: repeat(logSoftmax(select(logits, 1, 1))),
     cache: cache.map(({ key, value }) => ({ key: repeat(key), value: repeat(value) })),
@@ -135,7 +159,10 @@ function first(model: Captioning, image: Tensor, numBeams: number, ids: number[]
 /** The words just chosen and a new [MASK], after the cached positions but for the last [MASK]. */
 function next(model: Captioning, cache: Cache, beams: readonly Beam[], maskId: number, length: number): Step {
   const backend = cache[0].key.backend;
-  const from = tensor(Int32Array.from(beams, (b) => b.from), { backend });
+  const from = tensor(
+    Int32Array.from(beams, (b) => b.from),
+    { backend },
+  );
   const reorder = (t: Tensor) => slice(gatherRows(t, from), 1, 0, t.shape[1] - 1);
   const continued = cache.map(({ key, value }) => ({ key: reorder(key), value: reorder(value) }));
   const text = tensor(Int32Array.from(beams.flatMap((b) => [b.word, maskId])), { shape: [beams.length, 2], backend });
@@ -151,7 +178,13 @@ function freeCache(cache: Cache): void {
 }
 
 /** The best CANDIDATES * beams continuations of one image, best first; equal scores in order of beam and word. */
-function topCandidates(logProbabilities: Float32Array, scores: readonly number[], firstRow: number, numBeams: number, words: number): Beam[] {
+function topCandidates(
+  logProbabilities: Float32Array,
+  scores: readonly number[],
+  firstRow: number,
+  numBeams: number,
+  words: number,
+): Beam[] {
   const count = Math.min(CANDIDATES * numBeams, numBeams * words);
   const top: Beam[] = [];
   for (let r = firstRow; r < firstRow + numBeams; r++) {

@@ -39,9 +39,14 @@ function inferTask(shapes: Shapes, source: string, options: InferOptions): Task 
   const found = HEADS.find(([, name]) => shapes.has(name))?.[0];
   const task = options.task ?? named ?? found;
   if (task === undefined) {
-    throw new InputError(`${source} holds no task head (a pretrained model?); expected a model fine-tuned for one of ${TASKS.join(', ')}.`);
+    throw new InputError(
+      `${source} holds no task head (a pretrained model?); expected a model fine-tuned for one of ${TASKS.join(', ')}.`,
+    );
   }
-  if (!TASKS.includes(task as Task)) throw new InputError(`${options.configName ?? source}: expected task to be one of ${TASKS.join(', ')}, got ${JSON.stringify(task)}.`);
+  if (!TASKS.includes(task as Task))
+    throw new InputError(
+      `${options.configName ?? source}: expected task to be one of ${TASKS.join(', ')}, got ${JSON.stringify(task)}.`,
+    );
   const head = HEADS.find(([t]) => t === task)?.[1] as string;
   if (!shapes.has(head)) {
     throw new InputError(
@@ -52,10 +57,18 @@ function inferTask(shapes: Shapes, source: string, options: InferOptions): Task 
 }
 
 /** Sizes of the backbone whose tensors are named `prefix`...; `prefix` is 'beit3.' in task models. */
-export function inferConfig(shapes: Shapes, source: string, { config, configName }: InferOptions = {}, prefix = 'beit3.'): Beit3Config {
+export function inferConfig(
+  shapes: Shapes,
+  source: string,
+  { config, configName }: InferOptions = {},
+  prefix = 'beit3.',
+): Beit3Config {
   const shape = (name: string, rank: number): readonly number[] | null => {
     const s = shapes.get(prefix + name)?.shape;
-    if (s && s.length !== rank) throw new InputError(`${source} is not a BEiT-3 checkpoint: ${prefix + name} has ${s.length} axes instead of ${rank}.`);
+    if (s && s.length !== rank)
+      throw new InputError(
+        `${source} is not a BEiT-3 checkpoint: ${prefix + name} has ${s.length} axes instead of ${rank}.`,
+      );
     return s ?? null;
   };
   const proj = shape('vision_embed.proj.weight', 4);
@@ -64,7 +77,9 @@ export function inferConfig(shapes: Shapes, source: string, { config, configName
   const textPositions = shape('encoder.embed_positions.B.weight', 2);
   const fc1 = shape('encoder.layers.0.ffn.A.fc1.weight', 2) ?? shape('encoder.layers.0.ffn.B.fc1.weight', 2);
   if (!fc1 || (!proj && !words)) {
-    throw new InputError(`${source} is not a BEiT-3 checkpoint: it has no tensors named ${prefix}encoder.layers.0.ffn...; give one of the official files or one that this tool wrote.`);
+    throw new InputError(
+      `${source} is not a BEiT-3 checkpoint: it has no tensors named ${prefix}encoder.layers.0.ffn...; give one of the official files or one that this tool wrote.`,
+    );
   }
   const D = fc1[1];
   let layers = 0;
@@ -76,7 +91,8 @@ export function inferConfig(shapes: Shapes, source: string, { config, configName
     encoder_embed_dim: D,
     encoder_ffn_embed_dim: fc1[0],
     encoder_layers: layers,
-    normalize_output: shapes.has(`${prefix}encoder.layer_norm.A.weight`) || shapes.has(`${prefix}encoder.layer_norm.B.weight`),
+    normalize_output:
+      shapes.has(`${prefix}encoder.layer_norm.A.weight`) || shapes.has(`${prefix}encoder.layer_norm.B.weight`),
   };
   if (words) inferred.vocab_size = words[0];
   if (textPositions) inferred.max_source_positions = textPositions[0];
@@ -89,7 +105,9 @@ export function inferConfig(shapes: Shapes, source: string, { config, configName
   if (D % HEAD_WIDTH === 0) inferred.encoder_attention_heads = D / HEAD_WIDTH;
   const given = (config ?? {}) as Record<string, unknown>;
   if (inferred.encoder_attention_heads === undefined && given.encoder_attention_heads === undefined) {
-    throw new InputError(`${source} does not tell how many attention heads its width of ${D} has; say "encoder_attention_heads" in a config.json beside it or with --config.`);
+    throw new InputError(
+      `${source} does not tell how many attention heads its width of ${D} has; say "encoder_attention_heads" in a config.json beside it or with --config.`,
+    );
   }
   return parseConfig(given, configName ?? source, inferred as Partial<Beit3Config>);
 }

@@ -21,7 +21,10 @@ export function layerOf(name: string, layers: number): number {
 }
 
 /** One optimiser group per parameter, with the reference's layer-wise learning rates and weight decay. */
-export function layerDecayGroups(model: Module, { layers, layerDecay = 1, weightDecay = 0.05 }: LayerDecayOptions): ParameterGroup[] {
+export function layerDecayGroups(
+  model: Module,
+  { layers, layerDecay = 1, weightDecay = 0.05 }: LayerDecayOptions,
+): ParameterGroup[] {
   return Array.from(model.namedParameters(), ([name, parameter]: [string, Parameter]) => ({
     parameters: [[name, parameter]],
     lrScale: layerDecay ** (layers + 1 - layerOf(name, layers)),

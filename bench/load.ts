@@ -16,7 +16,9 @@ await useBackend('wasm');
 const start = performance.now();
 const { model, unused } = await loadModel(checkpoint, { task: 'imageclassification' });
 const seconds = (performance.now() - start) / 1000;
-console.log(`azulejo     ${seconds.toFixed(2)} s for ${(model.parameterCount() / 1e6).toFixed(1)}M parameters (${unused.length} tensors not used)`);
+console.log(
+  `azulejo     ${seconds.toFixed(2)} s for ${(model.parameterCount() / 1e6).toFixed(1)}M parameters (${unused.length} tensors not used)`,
+);
 model.dispose();
 await disposeBackend('wasm');
 
@@ -26,7 +28,8 @@ console.log(`classified  as ${JSON.stringify(best)}`);
 await disposeBackend('wasm');
 console.log(`peak RSS    ${(process.resourceUsage().maxRSS / 1024 / 1000).toFixed(2)} GB`);
 
-const code = 'import sys,time,torch; t=time.perf_counter(); torch.load(sys.argv[1], map_location="cpu"); print(time.perf_counter()-t)';
+const code =
+  'import sys,time,torch; t=time.perf_counter(); torch.load(sys.argv[1], map_location="cpu"); print(time.perf_counter()-t)';
 const peer = spawnSync(process.env.AZULEJO_PYTHON ?? 'python3', ['-c', code, checkpoint], { encoding: 'utf8' });
 if (peer.status !== 0) console.log('torch.load  not measured: no Python with torch here');
 else {

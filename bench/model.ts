@@ -46,16 +46,29 @@ const tokens = (size / 16) ** 2 + 1;
 const gflop = (batch * (2 * 85e6 * tokens + 12 * 4 * tokens * tokens * 768)) / 1e9;
 const best = times[0];
 console.log(`BEiT-3-base, ${batch} x ${size} px, ${threads} threads, ${backend.name}`);
-console.log(`azulejo   ${(best * 1000).toFixed(0)} ms (median ${(times[times.length >> 1] * 1000).toFixed(0)} ms), ${(gflop / best).toFixed(1)} GFLOP/s`);
+console.log(
+  `azulejo   ${(best * 1000).toFixed(0)} ms (median ${(times[times.length >> 1] * 1000).toFixed(0)} ms), ${(gflop / best).toFixed(1)} GFLOP/s`,
+);
 model.dispose();
 image.dispose();
 await disposeBackend('wasm');
 
 const script = fileURLToPath(new URL('../../bench/peers/beit3_torch.py', import.meta.url));
-const peer = pythonPeer(script, ['--threads', String(threads), '--size', String(size), '--batch', String(batch), '--repeats', String(repeats)]);
+const peer = pythonPeer(script, [
+  '--threads',
+  String(threads),
+  '--size',
+  String(size),
+  '--batch',
+  String(batch),
+  '--repeats',
+  String(repeats),
+]);
 if (peer === null) console.log('pytorch   not installed here (AZULEJO_PYTHON names another interpreter)');
 else {
   const seconds = Number(peer.seconds);
-  console.log(`pytorch   ${(seconds * 1000).toFixed(0)} ms (median ${(Number(peer.median) * 1000).toFixed(0)} ms), torch ${peer.torch}`);
+  console.log(
+    `pytorch   ${(seconds * 1000).toFixed(0)} ms (median ${(Number(peer.median) * 1000).toFixed(0)} ms), torch ${peer.torch}`,
+  );
   console.log(`ratio     ${(best / seconds).toFixed(2)} x the time of PyTorch (gate: 2.5)`);
 }

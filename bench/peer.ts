@@ -2,7 +2,11 @@
 import { spawnSync } from 'node:child_process';
 
 /** What a script's last line of JSON says, or null when there is no Python with `needs` on this machine. */
-export function pythonPeer(script: string, args: readonly string[], needs = 'torch'): Record<string, number | string> | null {
+export function pythonPeer(
+  script: string,
+  args: readonly string[],
+  needs = 'torch',
+): Record<string, number | string> | null {
   const python = process.env.AZULEJO_PYTHON ?? 'python3';
   if (spawnSync(python, ['-c', `import ${needs}`], { stdio: 'ignore' }).status !== 0) return null;
   const run = spawnSync(python, [script, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });

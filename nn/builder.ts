@@ -60,7 +60,11 @@ export class Builder {
 export function writeValues(target: Tensor, values: Float32Array): void {
   const backend = target.backend;
   if (target.dtype === 'float32') {
-    backend.write(target.storage.block, target.offset * 4, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    backend.write(
+      target.storage.block,
+      target.offset * 4,
+      new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+    );
     return;
   }
   const wide = keep(empty(target.shape, 'float32', backend));

@@ -2,8 +2,8 @@
 export { Buffer, Builder, type BuilderOptions, metaBackend, Parameter, writeValues } from './builder.js';
 export { EMA } from './ema.js';
 export * as functional from './functional.js';
-export * as init from './init.js';
 export type { Initializer } from './init.js';
+export * as init from './init.js';
 export {
   Conv2d,
   Dropout,

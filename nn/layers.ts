@@ -12,7 +12,7 @@ import {
   tanh,
   zeros as zeroTensor,
 } from '../core/ops/index.js';
-import { type Generator, defaultGenerator } from '../core/random.js';
+import { defaultGenerator, type Generator } from '../core/random.js';
 import { type Tensor, tensor } from '../core/tensor.js';
 import type { Builder, Parameter } from './builder.js';
 import { fanInUniform, type Initializer, normal, ones, zeros } from './init.js';
@@ -43,7 +43,8 @@ export class Linear extends Layer {
   constructor(b: Builder, inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
     this.weight = b.parameter([outFeatures, inFeatures], options.weight ?? fanInUniform());
-    this.bias = options.bias === false ? null : b.parameter([outFeatures], options.biasInit ?? fanInUniform(inFeatures));
+    this.bias =
+      options.bias === false ? null : b.parameter([outFeatures], options.biasInit ?? fanInUniform(inFeatures));
   }
 
   forward(x: Tensor, call: LinearCall = {}): Tensor {
@@ -207,7 +208,8 @@ export class SelfAttention extends Module {
     readonly heads: number,
   ) {
     super();
-    if (features % heads !== 0) throw new OpError('attention', `expected a width divisible by ${heads} heads, got ${features}`);
+    if (features % heads !== 0)
+      throw new OpError('attention', `expected a width divisible by ${heads} heads, got ${features}`);
     this.q_proj = new Linear(b.at('q_proj'), features, features);
     this.k_proj = new Linear(b.at('k_proj'), features, features);
     this.v_proj = new Linear(b.at('v_proj'), features, features);
@@ -217,7 +219,12 @@ export class SelfAttention extends Module {
   forward(x: Tensor, masks: AttentionMasks = {}): Tensor {
     const [B, L, D] = x.shape;
     const split = (t: Tensor) => reshape(t, [B, L, this.heads, D / this.heads]);
-    const o = attention(split(this.q_proj.forward(x)), split(this.k_proj.forward(x)), split(this.v_proj.forward(x)), masks);
+    const o = attention(
+      split(this.q_proj.forward(x)),
+      split(this.k_proj.forward(x)),
+      split(this.v_proj.forward(x)),
+      masks,
+    );
     return this.out_proj.forward(reshape(o, [B, L, D]));
   }
 }

@@ -1,8 +1,8 @@
 import { InputError } from '../core/errors.js';
 import { formatShape, sameShape } from '../core/layout.js';
-import { assign } from '../core/ops/index.js';
 import { noGrad } from '../core/modes.js';
-import { Tensor } from '../core/tensor.js';
+import { assign } from '../core/ops/index.js';
+import type { Tensor } from '../core/tensor.js';
 import { Buffer, Parameter } from './builder.js';
 
 /**
@@ -33,7 +33,8 @@ export abstract class Module {
   *namedTensors(): Iterable<[string, Parameter | Buffer]> {
     for (const [path, module] of this.modules()) {
       for (const [name, value] of Object.entries(module)) {
-        if (value instanceof Parameter || value instanceof Buffer) yield [path === '' ? name : `${path}.${name}`, value];
+        if (value instanceof Parameter || value instanceof Buffer)
+          yield [path === '' ? name : `${path}.${name}`, value];
       }
     }
   }
@@ -109,7 +110,9 @@ export function compareStates(
   const extra = [...given.keys()].filter((n) => !own.has(n));
   const misshapen = [...own].flatMap(([name, t]) => {
     const g = given.get(name);
-    return g && !sameShape(g.shape, t.shape) ? [`${name} (expected ${formatShape(t.shape)}, got ${formatShape(g.shape)})`] : [];
+    return g && !sameShape(g.shape, t.shape)
+      ? [`${name} (expected ${formatShape(t.shape)}, got ${formatShape(g.shape)})`]
+      : [];
   });
   const parts: string[] = [];
   if (strict && missing.length > 0) parts.push(`missing ${listed(missing)}`);

@@ -97,7 +97,10 @@ export class AdamW extends Optimiser {
   readonly #eps: number;
   readonly #state = new Map<string, { m: Tensor; v: Tensor }>();
 
-  constructor(parameters: Optimisable, { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {}) {
+  constructor(
+    parameters: Optimisable,
+    { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+  ) {
     super(parameters, lr, weightDecay);
     this.#betas = betas;
     this.#eps = eps;
@@ -144,7 +147,12 @@ export class AdamW extends Optimiser {
   }
 
   stateDict(): Map<string, Tensor> {
-    return new Map([...this.#state].flatMap(([name, { m, v }]) => [[`${name}.exp_avg`, m] as const, [`${name}.exp_avg_sq`, v] as const]));
+    return new Map(
+      [...this.#state].flatMap(([name, { m, v }]) => [
+        [`${name}.exp_avg`, m] as const,
+        [`${name}.exp_avg_sq`, v] as const,
+      ]),
+    );
   }
 
   /** Takes over saved moments and the step count; parameters without saved moments start from zero. */
@@ -173,7 +181,10 @@ export class SGD extends Optimiser {
   readonly #options: Required<Omit<SGDOptions, 'lr' | 'weightDecay'>>;
   readonly #momenta = new Map<string, Tensor>();
 
-  constructor(parameters: Optimisable, { lr = 1e-2, momentum = 0, weightDecay = 0, nesterov = false }: SGDOptions = {}) {
+  constructor(
+    parameters: Optimisable,
+    { lr = 1e-2, momentum = 0, weightDecay = 0, nesterov = false }: SGDOptions = {},
+  ) {
     super(parameters, lr, weightDecay);
     this.#options = { momentum, nesterov };
   }

@@ -17,16 +17,29 @@ export interface ScheduleOptions {
 
 /** `count` values from `from` to `to`, both included (numpy's linspace). */
 function linspace(from: number, to: number, count: number): number[] {
-  return Array.from({ length: count }, (_, i) => (i === count - 1 && count > 1 ? to : from + ((to - from) / Math.max(1, count - 1)) * i));
+  return Array.from({ length: count }, (_, i) =>
+    i === count - 1 && count > 1 ? to : from + ((to - from) / Math.max(1, count - 1)) * i,
+  );
 }
 
 /** Linear warm-up, then a cosine (Loshchilov & Hutter 2017) or linear fall; length epochs * stepsPerEpoch. */
 export function schedule(options: ScheduleOptions): number[] {
-  const { base, final, epochs, stepsPerEpoch, warmupEpochs = 0, warmupSteps = 0, warmupStart = 0, shape = 'cosine' } = options;
+  const {
+    base,
+    final,
+    epochs,
+    stepsPerEpoch,
+    warmupEpochs = 0,
+    warmupSteps = 0,
+    warmupStart = 0,
+    shape = 'cosine',
+  } = options;
   const total = Math.floor(epochs * stepsPerEpoch);
   const warmup = warmupSteps > 0 ? warmupSteps : Math.floor(warmupEpochs * stepsPerEpoch);
   if (!(total > 0) || warmup > total) {
-    throw new InputError(`A schedule of ${total} steps cannot hold ${warmup} steps of warm-up; use more epochs or less warm-up.`);
+    throw new InputError(
+      `A schedule of ${total} steps cannot hold ${warmup} steps of warm-up; use more epochs or less warm-up.`,
+    );
   }
   const rest = total - warmup;
   const fall =

@@ -12,9 +12,13 @@ process.chdir(root);
 const args = process.argv.slice(2);
 const patterns = args.filter((a) => !a.startsWith('--'));
 
-const built = spawnSync(process.execPath, ['scripts/build.mjs', ...(args.includes('--no-types') ? ['--no-types'] : [])], {
-  stdio: 'inherit',
-});
+const built = spawnSync(
+  process.execPath,
+  ['scripts/build.mjs', ...(args.includes('--no-types') ? ['--no-types'] : [])],
+  {
+    stdio: 'inherit',
+  },
+);
 if (built.status !== 0) process.exit(built.status ?? 1);
 
 const files = readdirSync('dist/test', { recursive: true })

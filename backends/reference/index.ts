@@ -4,7 +4,17 @@
  */
 import ndarray, { type NdArray } from 'ndarray';
 import type { Backend, Block, Kernel, Stats, View } from '../../core/backend.js';
-import { bytesOf, DTYPES, type DType, fromBfloat, fromHalf, type TypedArray, toBfloat, toHalf, typedArray } from '../../core/dtype.js';
+import {
+  bytesOf,
+  DTYPES,
+  type DType,
+  fromBfloat,
+  fromHalf,
+  type TypedArray,
+  toBfloat,
+  toHalf,
+  typedArray,
+} from '../../core/dtype.js';
 import { sizeOf } from '../../core/layout.js';
 
 interface HostBlock extends Block {
@@ -108,7 +118,8 @@ export async function createBackend(): Promise<Backend> {
     host: {
       load,
       store,
-      array: (block: Block, dtype: DType, byteOffset: number, length: number) => typedArray(dtype, memoryOf(block), byteOffset, length),
+      array: (block: Block, dtype: DType, byteOffset: number, length: number) =>
+        typedArray(dtype, memoryOf(block), byteOffset, length),
     },
     sync: async () => {},
     dispose: async () => {},

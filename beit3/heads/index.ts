@@ -29,7 +29,11 @@ const MAKERS: { [T in Task]: new (b: Builder, spec: ModelSpec, options?: HeadOpt
 };
 
 /** The model of a spec, with weights as the builder makes them. */
-export function createModel<T extends Task>(b: Builder, spec: ModelSpec & { readonly task: T }, options?: HeadOptions): TaskModels[T] {
+export function createModel<T extends Task>(
+  b: Builder,
+  spec: ModelSpec & { readonly task: T },
+  options?: HeadOptions,
+): TaskModels[T] {
   return new MAKERS[spec.task](b, spec, options);
 }
 

@@ -41,6 +41,10 @@ export class Retrieval extends Module {
   forward(image: Tensor, text: Tensor, padding: Tensor | null): { loss: Tensor; image: Tensor; text: Tensor } {
     const imageFeatures = this.embedImage(image);
     const textFeatures = this.embedText(text, padding);
-    return { loss: contrastiveLoss(imageFeatures, textFeatures, exp(this.logit_scale)), image: imageFeatures, text: textFeatures };
+    return {
+      loss: contrastiveLoss(imageFeatures, textFeatures, exp(this.logit_scale)),
+      image: imageFeatures,
+      text: textFeatures,
+    };
   }
 }

@@ -27,11 +27,19 @@ export interface RecallInput {
 const RANKS = [1, 5, 10] as const;
 
 /** Recall at 1, 5 and 10 in both directions, as the reference evaluates COCO and Flickr30k. */
-export function retrievalRecall({ imageFeatures, textFeatures, imageIds, textImageIds, dimension: D }: RecallInput): RetrievalRecall {
+export function retrievalRecall({
+  imageFeatures,
+  textFeatures,
+  imageIds,
+  textImageIds,
+  dimension: D,
+}: RecallInput): RetrievalRecall {
   const images = imageIds.length;
   const texts = textImageIds.length;
   if (images * D !== imageFeatures.length || texts * D !== textFeatures.length) {
-    throw new InputError(`Expected features of ${images} images and ${texts} texts with ${D} numbers each, got ${imageFeatures.length} and ${textFeatures.length} numbers.`);
+    throw new InputError(
+      `Expected features of ${images} images and ${texts} texts with ${D} numbers each, got ${imageFeatures.length} and ${textFeatures.length} numbers.`,
+    );
   }
   const similarity = new Float32Array(images * texts);
   for (let i = 0; i < images; i++) {
@@ -41,8 +49,18 @@ export function retrievalRecall({ imageFeatures, textFeatures, imageIds, textIma
       similarity[i * texts + t] = dot;
     }
   }
-  const tr = recallAt(images, texts, (i, t) => similarity[i * texts + t], (i, t) => imageIds[i] === textImageIds[t]);
-  const ir = recallAt(texts, images, (t, i) => similarity[i * texts + t], (t, i) => imageIds[i] === textImageIds[t]);
+  const tr = recallAt(
+    images,
+    texts,
+    (i, t) => similarity[i * texts + t],
+    (i, t) => imageIds[i] === textImageIds[t],
+  );
+  const ir = recallAt(
+    texts,
+    images,
+    (t, i) => similarity[i * texts + t],
+    (t, i) => imageIds[i] === textImageIds[t],
+  );
   return {
     tr_r1: tr[0],
     tr_r5: tr[1],

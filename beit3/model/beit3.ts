@@ -1,7 +1,7 @@
 import { checkpoint } from '../../autograd/custom.js';
 import { OpError } from '../../core/errors.js';
-import { affine, cast, cat, reshape, zeros } from '../../core/ops/index.js';
 import { scope } from '../../core/memory.js';
+import { affine, cast, cat, reshape, zeros } from '../../core/ops/index.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
 import { Embedding } from '../../nn/layers.js';
@@ -57,7 +57,10 @@ class Encoder extends Module {
     super();
     this.embed_positions = new PositionEmbeddings(b.at('embed_positions'), config, branches, initialisation);
     const layers = b.at('layers');
-    this.layers = Array.from({ length: config.encoder_layers }, (_, i) => new EncoderLayer(layers.at(i), config, i, { branches, initialisation }));
+    this.layers = Array.from(
+      { length: config.encoder_layers },
+      (_, i) => new EncoderLayer(layers.at(i), config, i, { branches, initialisation }),
+    );
     this.layer_norm = config.normalize_output
       ? new MultiwayLayerNorm(b.at('layer_norm'), branches, config.encoder_embed_dim, config.layernorm_eps)
       : null;
@@ -116,7 +119,9 @@ export class Beit3 extends Module {
 
   forward({ image, text, padding, maskedPatches, attentionBias, cache, textStart }: Beit3Input): Beit3Output {
     const { A, B } = this.encoder.embed_positions;
-    const vision = image ? addPositions(have(this.vision_embed, 'image').forward(image, maskedPatches ?? null), A) : null;
+    const vision = image
+      ? addPositions(have(this.vision_embed, 'image').forward(image, maskedPatches ?? null), A)
+      : null;
     let language: Tensor | null = null;
     if (text) {
       const kept = padding ? affine(cast(reshape(padding, [...padding.shape, 1]), 'float32'), -1, 1) : null;

@@ -30,7 +30,10 @@ export class VisionEmbedding extends Module {
     const { in_chans: C, img_size: S } = this.#config;
     const [B, ...rest] = image.shape;
     if (image.rank !== 4 || rest[0] !== C || rest[1] !== S || rest[2] !== S) {
-      throw new OpError('visionEmbedding', `expected images float32[B, ${C}, ${S}, ${S}], got ${image}; resize them first`);
+      throw new OpError(
+        'visionEmbedding',
+        `expected images float32[B, ${C}, ${S}, ${S}], got ${image}; resize them first`,
+      );
     }
     const grid = this.proj.forward(image);
     const D = grid.shape[1];
@@ -44,7 +47,11 @@ export class VisionEmbedding extends Module {
 export class PositionEmbeddings extends Multiway<Embedding> {
   constructor(b: Builder, config: Beit3Config, branches: Branches, initialisation: Initialisation) {
     const rows = { A: visionPositions(config), B: config.max_source_positions };
-    super(b, branches, (at, branch) => new Embedding(at, rows[branch], config.encoder_embed_dim, positionInit(initialisation)));
+    super(
+      b,
+      branches,
+      (at, branch) => new Embedding(at, rows[branch], config.encoder_embed_dim, positionInit(initialisation)),
+    );
   }
 }
 
@@ -56,7 +63,9 @@ export function addPositions(x: Tensor, table: Embedding | null, start = FIRST_P
   const rows = table.weight.shape[0];
   const L = x.shape[1];
   if (start + L > rows) {
-    throw new InputError(`The sequence has ${start - FIRST_POSITION + L} tokens, but this model takes at most ${rows - FIRST_POSITION}; shorten the text.`);
+    throw new InputError(
+      `The sequence has ${start - FIRST_POSITION + L} tokens, but this model takes at most ${rows - FIRST_POSITION}; shorten the text.`,
+    );
   }
   return add(x, slice(table.weight, 0, start, start + L));
 }

@@ -1,5 +1,5 @@
-import * as init from '../../nn/init.js';
 import type { Initializer } from '../../nn/init.js';
+import * as init from '../../nn/init.js';
 import type { LinearOptions } from '../../nn/layers.js';
 import type { Beit3Config } from '../config.js';
 

@@ -86,9 +86,23 @@ class FeedForward extends Module {
 class MultiwayFeedForward extends Multiway<FeedForward> {
   forward(x: Tensor, split: number, residual: Tensor | null): Tensor {
     const pick = <M>(of: (f: FeedForward) => M) => ({ A: this.A && of(this.A), B: this.B && of(this.B) });
-    const hidden = forwardLinear(pick((f) => f.fc1), x, split, { activation: 'gelu' });
-    const normed = forwardNorm(pick((f) => f.ffn_layernorm), hidden, split);
-    return forwardLinear(pick((f) => f.fc2), normed, split, { residual });
+    const hidden = forwardLinear(
+      pick((f) => f.fc1),
+      x,
+      split,
+      { activation: 'gelu' },
+    );
+    const normed = forwardNorm(
+      pick((f) => f.ffn_layernorm),
+      hidden,
+      split,
+    );
+    return forwardLinear(
+      pick((f) => f.fc2),
+      normed,
+      split,
+      { residual },
+    );
   }
 }
 

@@ -6,8 +6,8 @@ import { OpError } from '../../core/errors.js';
 import { multiwayLayerNorm, multiwayLinear } from '../../core/ops/index.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
-import { LayerNorm, Linear } from '../../nn/layers.js';
 import type { LinearCall } from '../../nn/layers.js';
+import { LayerNorm, type Linear } from '../../nn/layers.js';
 import { Module } from '../../nn/module.js';
 
 /** Which weights a model has: classification needs no language weights at all. */

@@ -1,7 +1,7 @@
 /** One runner per task of a dump: rebuilds the model from the metadata and calls it as the reference was called. */
 import { backward } from '../../autograd/backward.js';
-import { keep, scope } from '../../core/memory.js';
 import { InputError } from '../../core/errors.js';
+import { keep, scope } from '../../core/memory.js';
 import { affine, mul, sum } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { Builder } from '../../nn/builder.js';
@@ -109,7 +109,10 @@ const vqav2: Runner = async (dump) => {
       return { outputs: { logits }, loss: affine(bceWithLogits(logits, labels), answers, 0) };
     });
     const logits = results.outputs.get('logits') as Values;
-    results.outputs.set('vqa_score', scalar(vqaScore(logits.values, (await dump.values('input/labels')).values, answers)));
+    results.outputs.set(
+      'vqa_score',
+      scalar(vqaScore(logits.values, (await dump.values('input/labels')).values, answers)),
+    );
     return results;
   });
 };
@@ -141,7 +144,12 @@ const captioning: Runner = async (dump) => {
   const tokens = await dump.values('input/language_tokens');
   const predict = positionsOf(await dump.values('input/language_masked_pos'), dump);
   const chosen = (await predict.data()) as Int32Array;
-  const target = keep(tensor(Int32Array.from(chosen, (i) => tokens.values[i]), { backend: dump.backend }));
+  const target = keep(
+    tensor(
+      Int32Array.from(chosen, (i) => tokens.values[i]),
+      { backend: dump.backend },
+    ),
+  );
   const options = {
     labelSmoothing: dump.number('label_smoothing', 0.1),
     dropWorstRatio: dump.number('drop_worst_ratio', 0.2),
@@ -152,7 +160,8 @@ const captioning: Runner = async (dump) => {
       evaluate(dump, model, () => {
         const logits = model.forward(image, text, padding, predict);
         const outputs: Record<string, Tensor> = { logits };
-        if (dump.has('output/loss_before_drop')) outputs.loss_before_drop = captioningLoss(logits, target, { ...options, step: 0 });
+        if (dump.has('output/loss_before_drop'))
+          outputs.loss_before_drop = captioningLoss(logits, target, { ...options, step: 0 });
         return { outputs, loss: captioningLoss(logits, target, { ...options, step: dump.number('global_step', 0) }) };
       }),
     );
@@ -177,7 +186,10 @@ const captioningGenerate: Runner = async (dump) => {
         outputs.set(`step_log_probs_${step}`, { values, shape: [rows, values.length / rows] });
       },
     });
-    outputs.set('token_ids', { values: Int32Array.from(captions.flatMap((c) => c.ids)), shape: [captions.length, captions[0].ids.length] });
+    outputs.set('token_ids', {
+      values: Int32Array.from(captions.flatMap((c) => c.ids)),
+      shape: [captions.length, captions[0].ids.length],
+    });
     return { outputs, hidden: new Map(), grads: new Map() };
   });
 };
@@ -205,7 +217,11 @@ const recall: Runner = async (dump) => {
     textImageIds: ids,
     dimension: image.shape[1],
   });
-  return { outputs: new Map(Object.entries(result).map(([name, v]) => [name, scalar(v)])), hidden: new Map(), grads: new Map() };
+  return {
+    outputs: new Map(Object.entries(result).map(([name, v]) => [name, scalar(v)])),
+    hidden: new Map(),
+    grads: new Map(),
+  };
 };
 
 /** AdamW steps with layer-wise decay, clipping and a schedule. */
@@ -222,7 +238,11 @@ const optimizerTrace: Runner = async (dump) => {
   });
   const steps = [...dump.group('input/image_').keys()].length;
   return using(await modelOf(dump, 'imageclassification'), async (model) => {
-    const groups = layerDecayGroups(model, { layers: config.encoder_layers, layerDecay: hyper.layer_decay, weightDecay: hyper.weight_decay });
+    const groups = layerDecayGroups(model, {
+      layers: config.encoder_layers,
+      layerDecay: hyper.layer_decay,
+      weightDecay: hyper.weight_decay,
+    });
     const optimiser = new AdamW(groups, { betas: hyper.betas, eps: hyper.eps });
     const losses: number[] = [];
     const norms: number[] = [];
@@ -244,7 +264,8 @@ const optimizerTrace: Runner = async (dump) => {
       ['losses', { values: Float32Array.from(losses), shape: [steps] }],
       ['grad_norms', { values: Float32Array.from(norms), shape: [steps] }],
     ]);
-    for (const [name, p] of model.namedParameters()) outputs.set(`state/${name}`, { values: (await p.data()) as Float32Array, shape: p.shape });
+    for (const [name, p] of model.namedParameters())
+      outputs.set(`state/${name}`, { values: (await p.data()) as Float32Array, shape: p.shape });
     // Weights that the task does not use stay as they were.
     for (const name of dump.group('output/state/').keys()) {
       if (!outputs.has(`state/${name}`)) outputs.set(`state/${name}`, await dump.values(`state/${name}`));
@@ -269,6 +290,9 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
 /** The runner of a dump's task; throws InputError for a task that this version does not have. */
 export function runnerOf(dump: Dump): Runner {
   const runner = Object.hasOwn(RUNNERS, dump.task) ? RUNNERS[dump.task] : undefined;
-  if (!runner) throw new InputError(`${dump.file} is a dump of the task ${dump.task}; expected one of ${Object.keys(RUNNERS).join(', ')}.`);
+  if (!runner)
+    throw new InputError(
+      `${dump.file} is a dump of the task ${dump.task}; expected one of ${Object.keys(RUNNERS).join(', ')}.`,
+    );
   return runner;
 }

@@ -1,4 +1,4 @@
-import { openCheckpoint, readFloat32, readInt32, type Checkpoint, type TensorEntry } from '../../checkpoints/index.js';
+import { type Checkpoint, openCheckpoint, readFloat32, readInt32, type TensorEntry } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { keep } from '../../core/memory.js';
@@ -27,7 +27,9 @@ export class Dump {
     const checkpoint = await openCheckpoint(file);
     if (checkpoint.format !== 'safetensors' || !checkpoint.metadata.task) {
       await checkpoint.close();
-      throw new InputError(`${file} is not a parity dump: expected a .safetensors file with "task" in its metadata, as test/reference/dump.py writes.`);
+      throw new InputError(
+        `${file} is not a parity dump: expected a .safetensors file with "task" in its metadata, as test/reference/dump.py writes.`,
+      );
     }
     return new Dump(file, backend, checkpoint);
   }
@@ -41,7 +43,8 @@ export class Dump {
     const text = this.checkpoint.metadata[name];
     if (text === undefined) return fallback;
     const value = Number(text);
-    if (Number.isNaN(value)) throw new InputError(`${this.file}: expected ${name} in its metadata to be a number, got ${text}.`);
+    if (Number.isNaN(value))
+      throw new InputError(`${this.file}: expected ${name} in its metadata to be a number, got ${text}.`);
     return value;
   }
 
@@ -58,7 +61,11 @@ export class Dump {
 
   /** Entries under a prefix, by the rest of their names. */
   group(prefix: string): Map<string, TensorEntry> {
-    return new Map([...this.checkpoint.tensors].flatMap(([name, entry]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), entry] as const] : [])));
+    return new Map(
+      [...this.checkpoint.tensors].flatMap(([name, entry]) =>
+        name.startsWith(prefix) ? [[name.slice(prefix.length), entry] as const] : [],
+      ),
+    );
   }
 
   async values(name: string): Promise<Values> {

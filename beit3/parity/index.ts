@@ -27,7 +27,10 @@ export interface ParityReport {
 }
 
 /** Runs every dump on a backend; a file that cannot run is a case with an error. */
-export async function runParity(files: readonly string[], { backend }: { readonly backend: Backend }): Promise<ParityReport> {
+export async function runParity(
+  files: readonly string[],
+  { backend }: { readonly backend: Backend },
+): Promise<ParityReport> {
   const cases: ParityCase[] = [];
   for (const file of files) cases.push(await runCase(file, backend));
   return { ok: cases.length > 0 && cases.every((c) => c.ok), cases };
@@ -54,9 +57,11 @@ async function runCase(file: string, backend: Backend): Promise<ParityCase> {
 
 async function compareAll(dump: Dump, results: Results): Promise<Pick<ParityCase, 'outputs' | 'hidden' | 'grads'>> {
   const outputs: Record<string, Comparison> = {};
-  for (const [name, want] of await expectedOutputs(dump)) outputs[name] = compareValues(results.outputs.get(name), want);
+  for (const [name, want] of await expectedOutputs(dump))
+    outputs[name] = compareValues(results.outputs.get(name), want);
   const hidden: Record<string, Comparison> = {};
-  for (const name of dump.group('hidden/').keys()) hidden[name] = compareValues(results.hidden.get(name), await dump.values(`hidden/${name}`));
+  for (const name of dump.group('hidden/').keys())
+    hidden[name] = compareValues(results.hidden.get(name), await dump.values(`hidden/${name}`));
   const wanted = new Map<string, Values>();
   for (const name of dump.group('grad/').keys()) wanted.set(name, await dump.values(`grad/${name}`));
   const total = norm(Array.from(wanted.values(), (v) => norm(v.values)));
@@ -64,7 +69,8 @@ async function compareAll(dump: Dump, results: Results): Promise<Pick<ParityCase
   for (const [name, want] of wanted) grads[name] = compareGradient(results.grads.get(name), want, total);
   // A gradient for a parameter that takes no part in the reference is wrong too.
   for (const name of results.grads.keys()) {
-    if (!wanted.has(name)) grads[name] = { maxAbs: Number.POSITIVE_INFINITY, relNorm: Number.POSITIVE_INFINITY, ok: false };
+    if (!wanted.has(name))
+      grads[name] = { maxAbs: Number.POSITIVE_INFINITY, relNorm: Number.POSITIVE_INFINITY, ok: false };
   }
   return { outputs, hidden, grads };
 }

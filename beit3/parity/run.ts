@@ -30,7 +30,11 @@ async function read(t: Tensor): Promise<Values> {
 export const scalar = (value: number): Values => ({ values: Float32Array.of(value), shape: [] });
 
 /** Runs `forward`, and backward from its loss when the dump has gradients; reads everything to the host. */
-export async function evaluate(dump: Dump, model: Module & { readonly beit3: Beit3 }, forward: () => Forward): Promise<Results> {
+export async function evaluate(
+  dump: Dump,
+  model: Module & { readonly beit3: Beit3 },
+  forward: () => Forward,
+): Promise<Results> {
   const wanted = dump.group('grad/').size > 0;
   const made = scope(() => {
     const hidden: Tensor[] = [];

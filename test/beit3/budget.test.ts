@@ -5,9 +5,9 @@ import { backward } from '../../autograd/backward.js';
 import { disposeBackend, useBackend } from '../../backends/index.js';
 import { parseConfig } from '../../beit3/config.js';
 import { EncoderLayer } from '../../beit3/model/layer.js';
-import { randn } from '../../core/ops/index.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
+import { randn } from '../../core/ops/index.js';
 import { Builder } from '../../nn/builder.js';
 import { AdamW } from '../../nn/optim.js';
 
@@ -15,7 +15,16 @@ import { AdamW } from '../../nn/optim.js';
 const BUDGET = { forward: 12, forwardBackward: 45, adamw: 10 };
 
 const config = parseConfig(
-  { encoder_embed_dim: 32, encoder_attention_heads: 4, encoder_ffn_embed_dim: 64, encoder_layers: 2, img_size: 32, patch_size: 8, vocab_size: 50, max_source_positions: 32 },
+  {
+    encoder_embed_dim: 32,
+    encoder_attention_heads: 4,
+    encoder_ffn_embed_dim: 64,
+    encoder_layers: 2,
+    img_size: 32,
+    patch_size: 8,
+    vocab_size: 50,
+    max_source_positions: 32,
+  },
   'the test',
 );
 
@@ -43,7 +52,10 @@ describe('launch budget of a BEiT-3 block', () => {
       assert.ok(forward <= BUDGET.forward, `forward took ${forward} launches, the budget is ${BUDGET.forward}`);
       const gradient = randn([2, 17, 32]);
       const both = count(() => backward(layer.forward(x, context), { gradient }));
-      assert.ok(both <= BUDGET.forwardBackward, `forward and backward took ${both} launches, the budget is ${BUDGET.forwardBackward}`);
+      assert.ok(
+        both <= BUDGET.forwardBackward,
+        `forward and backward took ${both} launches, the budget is ${BUDGET.forwardBackward}`,
+      );
       const optimiser = new AdamW(layer.namedParameters());
       // The first step makes the moments.
       count(() => optimiser.step({ maxNorm: 1 }));

@@ -17,7 +17,9 @@ for (const name of ['reference', 'wasm']) {
         const report = await runParity([fixture(`parity/${file}`)], { backend });
         const [result] = report.cases;
         const wrong = (['outputs', 'hidden', 'grads'] as const).flatMap((group) =>
-          Object.entries(result[group]).flatMap(([key, c]) => (c.ok ? [] : [`${group}/${key}: ${c.maxAbs}, ${c.relNorm}`])),
+          Object.entries(result[group]).flatMap(([key, c]) =>
+            c.ok ? [] : [`${group}/${key}: ${c.maxAbs}, ${c.relNorm}`],
+          ),
         );
         assert.equal(result.error, undefined);
         assert.deepEqual(wrong, []);

@@ -68,7 +68,10 @@ describe('training', () => {
       if (step === 299) settled = now;
     });
     assert.equal(now.live, settled.live, 'live bytes grew between step 300 and 1,000');
-    assert.ok(now.rss - settled.rss < 24e6, `RSS grew by ${((now.rss - settled.rss) / 1e6).toFixed(1)} MB in 700 steps`);
+    assert.ok(
+      now.rss - settled.rss < 24e6,
+      `RSS grew by ${((now.rss - settled.rss) / 1e6).toFixed(1)} MB in 700 steps`,
+    );
     assert.ok(losses[0] > 1.5 && losses[999] < 0.02, `loss went from ${losses[0]} to ${losses[999]}`);
     assert.equal(backend.stats.liveBytes, before);
   });

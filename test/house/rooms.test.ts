@@ -24,7 +24,9 @@ function sources(room: string): string[] {
 
 /** Relative module specifiers of static and dynamic imports and re-exports. */
 function importsOf(source: string): string[] {
-  return [...source.matchAll(/(?:from\s+|import\s*\(\s*|import\s+|URL\(\s*)['"](\.{1,2}\/[^'"]+)['"]/g)].map((m) => m[1]);
+  return [...source.matchAll(/(?:from\s+|import\s*\(\s*|import\s+|URL\(\s*)['"](\.{1,2}\/[^'"]+)['"]/g)].map(
+    (m) => m[1],
+  );
 }
 
 describe('rooms', () => {
@@ -58,7 +60,8 @@ describe('rooms', () => {
       for (const file of sources(room)) {
         for (const specifier of importsOf(readFileSync(file, 'utf8'))) {
           const parts = relative(packageRoot, normalize(join(dirname(file), specifier))).split(sep);
-          if (parts[0] === 'backends') assert.equal(parts[1], 'index.js', `${relative(packageRoot, file)} imports ${specifier}`);
+          if (parts[0] === 'backends')
+            assert.equal(parts[1], 'index.js', `${relative(packageRoot, file)} imports ${specifier}`);
         }
       }
     }
@@ -68,7 +71,10 @@ describe('rooms', () => {
     const graph = new Map<string, string[]>();
     for (const room of Object.keys(MAY)) {
       for (const file of sources(room)) {
-        const text = readFileSync(file, 'utf8').replace(/import\s+type[^;]*;|export\s+type\s*\{[^}]*\}\s*from[^;]*;/g, '');
+        const text = readFileSync(file, 'utf8').replace(
+          /import\s+type[^;]*;|export\s+type\s*\{[^}]*\}\s*from[^;]*;/g,
+          '',
+        );
         graph.set(
           relative(packageRoot, file),
           importsOf(text).map((s) => relative(packageRoot, normalize(join(dirname(file), s))).replace(/\.js$/, '.ts')),
