@@ -3,9 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { openCheckpoint, readFloat32, readInt32 } from '../../checkpoints/index.js';
 
-/** The path of a fixture, seen from dist/test/support. */
-export const fixture = (name: string): string =>
-  fileURLToPath(new URL(`../../../test/fixtures/${name}`, import.meta.url));
+/** The package's root folder, seen from dist/test/support. */
+export const packageRoot = fileURLToPath(new URL('../../../', import.meta.url));
+
+/** The path of a fixture. */
+export const fixture = (name: string): string => `${packageRoot}test/fixtures/${name}`;
 
 export const readJson = async <T>(name: string): Promise<T> => JSON.parse(await readFile(fixture(name), 'utf8'));
 
