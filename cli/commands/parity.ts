@@ -22,19 +22,19 @@ export const command: Command = {
     const cases: ParityCase[] = [];
     for (const file of files) {
       const report = await runParity([file], { backend });
-      cases.push(...report.cases);
-      if (!context.wantsJson) for (const found of report.cases) context.out(caseText(found, args.has('all')));
+      for (const found of report.cases) {
+        cases.push(found);
+        if (found.error !== undefined) context.note(`beit3: ${printable(found.error)}`);
+        else if (!context.wantsJson) context.out(caseText(found, args.has('all')));
+      }
     }
     const ok = cases.every((found) => found.ok);
+    const compared = cases.filter(({ error }) => error === undefined);
     if (context.wantsJson) context.json({ ok, cases: cases.map(plain) });
-    else
-      context.out(
-        ok
-          ? `All ${cases.length} hold.`
-          : `${cases.filter((found) => !found.ok).length} of ${cases.length} do not hold.`,
-      );
-    for (const { error } of cases) if (error !== undefined) context.note(`beit3: ${error}`);
-    if (cases.some(({ error }) => error !== undefined)) return 2;
+    else if (ok) context.out(`All ${cases.length} hold.`);
+    else if (compared.length > 0)
+      context.out(`${compared.filter((c) => !c.ok).length} of ${compared.length} do not hold.`);
+    if (compared.length < cases.length) return 2;
     return ok ? 0 : 1;
   },
 };
@@ -63,7 +63,6 @@ function badness({ maxAbs, relNorm, ok }: Comparison): number {
 
 function caseText(found: ParityCase, all: boolean): string {
   const title = `${found.ok ? 'ok  ' : 'FAIL'} ${printable(found.file)}: ${printable(found.task)} on ${found.device}`;
-  if (found.error !== undefined) return `${title}: ${printable(found.error)}`;
   const entries = GROUPS.flatMap((group) =>
     Object.entries(found[group]).map(([name, numbers]) => ({ group, name, ...numbers })),
   );

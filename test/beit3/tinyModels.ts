@@ -1,0 +1,77 @@
+/** Small checkpoints, tokenizers and photographs for the tests of pipelines and of the command line. */
+import { writeFile } from 'node:fs/promises';
+import sharp from 'sharp';
+import { trainUnigram } from '../../beit3/tokenizer/index.js';
+import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
+import { fixture } from '../checkpoints/helpers.js';
+
+/** The weights of a dump of the reference as a checkpoint, with its config inside; `.pth` or `.safetensors` by name. */
+export async function writeTinyCheckpoint(dump: string, path: string): Promise<string> {
+  const file = await openCheckpoint(fixture(`parity/${dump}.safetensors`));
+  try {
+    const task = file.metadata.task.replace('_generate', '');
+    const config = JSON.stringify({ ...(JSON.parse(file.metadata.config) as object), task });
+    const prefix = 'state/';
+    const state = [...file.tensors.values()]
+      .filter(({ name }) => name.startsWith(prefix))
+      .map(
+        (entry): TensorEntry => ({
+          name: entry.name.slice(prefix.length),
+          dtype: entry.dtype,
+          shape: entry.shape,
+          byteLength: entry.byteLength,
+          read: (into) => entry.read(into),
+          stream: (write) => entry.stream(write),
+        }),
+      );
+    if (path.endsWith('.pth')) await writePth(path, state, { extra: { config } });
+    else await writeSafetensors(path, state, { format: 'pt', config });
+  } finally {
+    await file.close();
+  }
+  return path;
+}
+
+const SENTENCES = [
+  'a red panda sleeps',
+  'the dog and the cat',
+  'two cups on a table',
+  'is there a bird in this tree',
+  'how many people',
+];
+
+/** A tokenizer of 97 pieces, so that <mask> is the last row, 98, of the dumps' word table. */
+export async function writeTinyTokenizer(path: string): Promise<string> {
+  const { bytes, pieces } = trainUnigram(SENTENCES, {
+    vocabularySize: 97,
+    requiredCharacters: 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!:;-()+*/=_%&$#@',
+  });
+  if (pieces.length !== 97) throw new Error(`expected 97 pieces, got ${pieces.length}`);
+  await writeFile(path, bytes);
+  return path;
+}
+
+/** A PNG of a colour that fades to white. */
+export async function writePhoto(
+  path: string,
+  red: number,
+  green: number,
+  blue: number,
+  width = 48,
+  height = 40,
+): Promise<string> {
+  const data = Buffer.alloc(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const fade = (x + y) / (width + height);
+      data.set(
+        [red, green, blue].map((c) => Math.round(c + (255 - c) * fade)),
+        (y * width + x) * 3,
+      );
+    }
+  }
+  await sharp(data, { raw: { width, height, channels: 3 } })
+    .png()
+    .toFile(path);
+  return path;
+}
