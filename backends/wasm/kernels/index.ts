@@ -1,6 +1,8 @@
 /** All kernels by the name of their op. */
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
+import { attention } from './attention.js';
+import { attentionBackward } from './attentionBackward.js';
 import { layerNorm, layerNormBackward, multiwayLayerNorm, multiwayLayerNormBackward } from './layerNorm.js';
 import { linear } from './linear.js';
 import { linearBackwardWeights } from './linearBackwardWeights.js';
@@ -12,6 +14,8 @@ import { sum } from './sum.js';
 type Factory = (rt: Runtime) => Kernel;
 
 const FACTORIES: Readonly<Record<string, Factory>> = {
+  attention,
+  attentionBackward,
   layerNorm,
   layerNormBackward,
   linear,
