@@ -1,0 +1,44 @@
+/** BEiT-3: pipelines for each task, the models and their checkpoints, tokenizer, images, metrics and proof of parity. */
+export {
+  configOf,
+  describeSpec,
+  type LoadedModel,
+  type LoadOptions,
+  loadModel,
+  saveModel,
+  specOf,
+} from './checkpoint.js';
+export {
+  type Beit3Config,
+  MODELS,
+  type ModelSpec,
+  modelSpec,
+  parseConfig,
+  SIZES,
+  TASKS,
+  type Task,
+} from './config.js';
+export { type Caption, type GenerateOptions, generate } from './generate.js';
+export {
+  type AnyTaskModel,
+  Captioning,
+  createModel,
+  type HeadOptions,
+  ImageClassification,
+  Retrieval,
+  type TaskModels,
+  VisualQuestionAnswering,
+  VisualReasoning,
+} from './heads/index.js';
+export * from './images/index.js';
+export { type InferOptions, inferConfig, inferSpec, type Shapes } from './infer.js';
+export { type LayerDecayOptions, layerDecayGroups } from './layerDecay.js';
+export { normalizeAnswer } from './metrics/answers.js';
+export { type RecallInput, type RetrievalRecall, retrievalRecall } from './metrics/retrieval.js';
+export { vqaScore } from './metrics/vqa.js';
+export { Beit3, type Beit3Input, type Beit3Options, type Beit3Output, type Cache } from './model/beit3.js';
+export type { Initialisation } from './model/initialisation.js';
+export { type Comparison, type ParityCase, type ParityReport, runParity, TOLERANCE } from './parity/index.js';
+export * from './pipeline/index.js';
+export type { ByteSource } from './readBytes.js';
+export * from './tokenizer/index.js';
