@@ -56,6 +56,7 @@ export async function disposeBackend(name: string): Promise<void> {
   loaded.delete(name);
   if (!backend) return;
   const b = await backend;
-  if (setDefaultBackend(null) === b) setDefaultBackend(null);
+  const current = setDefaultBackend(null);
+  if (current !== b) setDefaultBackend(current);
   await b.dispose();
 }

@@ -3,7 +3,7 @@ import type { Attrs, Backend, Kernel, Spec, View } from './backend.js';
 import { defaultBackend } from './device.js';
 import { bytesOf, type DType } from './dtype.js';
 import { OpError } from './errors.js';
-import { evaluator } from './expr.js';
+import { type Expr, evaluator } from './expr.js';
 import { broadcastStrides, isContiguous, sizeOf } from './layout.js';
 import { keep, scope } from './memory.js';
 import { noGrad } from './modes.js';
@@ -15,6 +15,8 @@ export interface Call {
   readonly inputs: readonly Operand[];
   readonly attrs: Attrs;
 }
+
+type HostAccess = NonNullable<Backend['host']>;
 
 export type Next = (call: Call) => Tensor[];
 /** Wraps every call: may change it, skip it or look at the result. */
@@ -90,6 +92,20 @@ export function execute({ op, inputs, attrs }: Call): Tensor[] {
   return runLoop(op, inputs, attrs, specs, backend);
 }
 
+/** New outputs, filled by one launch; freed when that throws. */
+function allocate(specs: readonly Spec[], backend: Backend, fill: (outputs: readonly Tensor[]) => void): Tensor[] {
+  const outputs: Tensor[] = [];
+  try {
+    for (const s of specs) outputs.push(empty(s.shape, s.dtype, backend));
+    fill(outputs);
+  } catch (error) {
+    for (const t of outputs) t.dispose();
+    throw error;
+  }
+  backend.stats.launches++;
+  return outputs;
+}
+
 function runKernel(
   kernel: Kernel,
   inputs: readonly Operand[],
@@ -108,10 +124,7 @@ function runKernel(
     });
     const run = kernel.plan(views, attrs, specs);
     if (run === null) return null;
-    const outputs = specs.map((s) => empty(s.shape, s.dtype, backend));
-    run(outputs.map((t) => t.view()));
-    backend.stats.launches++;
-    return outputs;
+    return allocate(specs, backend, (outputs) => run(outputs.map((t) => t.view())));
   } finally {
     for (const t of temporary) t.dispose();
   }
@@ -154,28 +167,29 @@ function runLoop(
 ): Tensor[] {
   const host = backend.host;
   if (!host) throw new OpError(op.name, `the ${backend.name} backend has no kernel for it and no host memory`);
-  const outputs = specs.map((s) => empty(s.shape, s.dtype, backend));
-  const results: Flat[] = specs.map((s) => ({ values: new Float64Array(sizeOf(s.shape)), shape: s.shape }));
-  if (op.expr) {
-    const shape = specs[0].shape;
-    const operands = inputs.map((x) => host.load(broadcastView((x as Tensor).view(), shape)));
-    const f = evaluator(op.expr, attrs);
-    const values = results[0].values;
-    const row = new Array<number>(operands.length);
-    for (let i = 0; i < values.length; i++) {
-      for (let k = 0; k < row.length; k++) row[k] = operands[k][i];
-      values[i] = f(row);
+  return allocate(specs, backend, (outputs) => {
+    const results: Flat[] = specs.map((s) => ({ values: new Float64Array(sizeOf(s.shape)), shape: s.shape }));
+    if (op.expr) evaluate(op.expr, attrs, inputs, results[0], host);
+    else if (op.reference) {
+      const flats = inputs.map((x) => (x === null ? null : { values: host.load(x.view()), shape: x.shape }));
+      op.reference(flats, results, attrs);
+      for (const i of op.mutates?.(attrs) ?? []) host.store((inputs[i] as Tensor).view(), (flats[i] as Flat).values);
     }
-  } else if (op.reference) {
-    const flats = inputs.map((x) => (x === null ? null : { values: host.load(x.view()), shape: x.shape }));
-    op.reference(flats, results, attrs);
-    for (const i of op.mutates?.(attrs) ?? []) host.store((inputs[i] as Tensor).view(), (flats[i] as Flat).values);
-  }
-  outputs.forEach((t, i) => {
-    host.store(t.view(), results[i].values);
+    outputs.forEach((t, i) => {
+      host.store(t.view(), results[i].values);
+    });
   });
-  backend.stats.launches++;
-  return outputs;
+}
+
+/** Evaluates an expression for every element of broadcast operands. */
+function evaluate(expr: Expr, attrs: Attrs, inputs: readonly Operand[], result: Flat, host: HostAccess): void {
+  const operands = inputs.map((x) => host.load(broadcastView((x as Tensor).view(), result.shape)));
+  const f = evaluator(expr, attrs);
+  const row = new Array<number>(operands.length);
+  for (let i = 0; i < result.values.length; i++) {
+    for (let k = 0; k < row.length; k++) row[k] = operands[k][i];
+    result.values[i] = f(row);
+  }
 }
 
 function broadcastView(view: View, shape: readonly number[]): View {
