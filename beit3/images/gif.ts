@@ -19,7 +19,6 @@ export function decodeGif(bytes: Uint8Array): RgbImage {
   const uint16 = (at: number): number => view.getUint16(at, true);
   const [width, height] = [uint16(6), uint16(8)];
   const flags = view.getUint8(10);
-  const background = view.getUint8(11);
   let at = 13;
   const paletteAt = (present: boolean, bits: number): Uint8Array | undefined => {
     if (!present) return undefined;
@@ -30,10 +29,12 @@ export function decodeGif(bytes: Uint8Array): RgbImage {
   };
   const globalPalette = paletteAt((flags & 0x80) !== 0, flags & 7);
 
-  // Extensions (comments, timing) come before the frame.
+  // Extensions (comments, timing, the transparent index) come before the frame.
+  let transparent = 0;
   for (let kind = view.getUint8(at++); kind !== 0x2c; kind = view.getUint8(at++)) {
     if (kind !== 0x21) throw new RangeError('it has no frame');
-    at++;
+    const isControl = view.getUint8(at++) === 0xf9;
+    if (isControl && (view.getUint8(at + 1) & 1) !== 0) transparent = view.getUint8(at + 4);
     for (let length = view.getUint8(at++); length > 0; length = view.getUint8(at++)) at += length;
   }
   const [left, top, frameWidth, frameHeight] = [uint16(at), uint16(at + 2), uint16(at + 4), uint16(at + 6)];
@@ -49,8 +50,9 @@ export function decodeGif(bytes: Uint8Array): RgbImage {
   const paint = (pixel: number, index: number): void => {
     for (let c = 0; c < 3; c++) data[pixel * 3 + c] = palette === undefined ? index : (palette[index * 3 + c] ?? 0);
   };
+  // Around a frame smaller than the picture Pillow puts the transparent colour, else the first one.
   if (frameWidth * frameHeight < width * height) {
-    for (let i = 0; i < width * height; i++) paint(i, background);
+    for (let i = 0; i < width * height; i++) paint(i, transparent);
   }
   const isInterlaced = (frameFlags & 0x40) !== 0;
   let from = 0;
