@@ -15,7 +15,8 @@ const MAX_FILE_BYTES = 512 * 2 ** 20;
 /**
  * Decodes PNG, JPEG, WebP, GIF, AVIF or TIFF from a path (Node), an address, a Blob or bytes. The first frame is taken,
  * transparency dropped without blending, colour profiles ignored, EXIF orientation not applied (save for TIFF): all as
- * Pillow does. 16-bit grey is scaled to 8 bits, where Pillow would clip it to white. TIFF needs Node.
+ * Pillow does. 16-bit grey is scaled to 8 bits, where Pillow would clip it to white. TIFF needs Node; a
+ * browser without WebCodecs (or a page that is not secure) loses colours below transparency.
  *
  * Throws InputError, naming the file, for what is missing, no image, damaged, cut off or larger than 100 megapixels.
  */
