@@ -43,9 +43,11 @@ describe('launch budget of a BEiT-3 block', () => {
       const layer = new EncoderLayer(new Builder(), config, 0, options);
       const x = randn([2, 17, 32]).requireGrad();
       const context = { split, keyPadding: null, bias: null };
-      const count = (fn: () => void): number => {
+      const count = (fn: () => unknown): number => {
         const start = backend.stats.launches;
-        scope(fn);
+        scope(() => {
+          fn();
+        });
         return backend.stats.launches - start;
       };
       const forward = count(() => noGrad(() => layer.forward(x, context)));
