@@ -7,7 +7,7 @@ import { oneHot } from './arange.js';
 import { cast } from './cast.js';
 import { equal } from './equal.js';
 import { exp } from './exp.js';
-import { expectShape, NO_SECOND, widen } from './fused.js';
+import { expectShape, floatOf, NO_SECOND, widen } from './fused.js';
 import { maskedFill } from './maskedFill.js';
 import { mul } from './mul.js';
 import { reshape } from './reshape.js';
@@ -28,7 +28,7 @@ const op = defineOp<CrossEntropyAttrs>({
   infer(inputs) {
     const logits = need(NAME, inputs, 1);
     for (const i of [0, 2, 3]) expectShape(NAME, 'one value a row', need(NAME, inputs, i), logits.shape.slice(0, 1));
-    return [{ shape: logits.shape, dtype: logits.dtype }];
+    return [{ shape: logits.shape, dtype: floatOf(NAME, [logits]) }];
   },
   decompose(inputs, { smoothing, ignoreIndex }) {
     const [dloss, logits, lse, target] = inputs.map((t) => widen(t as Tensor));

@@ -10,7 +10,7 @@ import { layoutsOf, sampledOps } from '../support/samples.js';
 
 const [oracleName, ...others] = BACKENDS;
 const oracle = await loadBackend(oracleName);
-const DTYPES: readonly DType[] = ['float32', 'float16', 'bfloat16'];
+const DTYPES: readonly DType[] = ['float32', 'float16', 'bfloat16', 'int32', 'uint8', 'bool'];
 
 test('every op has samples', () => {
   assert.deepEqual(

@@ -13,7 +13,7 @@ import { layoutsOf, resized, sampledOps } from '../support/samples.js';
 const [oracleName, ...others] = BACKENDS;
 const oracle = await loadBackend(oracleName);
 const SIZES = [0, 1, 2, 3, 4, 5, 7, 8, 13, 17, 31, 33, 65];
-const RUNS = 24;
+const RUNS = 40;
 /** Ops whose options hold the sizes of their operands: other sizes are refused. */
 const FIXED = ['fold', 'reshape'];
 
