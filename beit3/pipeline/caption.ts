@@ -55,7 +55,7 @@ export class CaptionPipeline extends Session<Captioning> {
       throw new InputError(`The length penalty must be a number, got ${lengthPenalty}.`);
     }
     const pixels = await this.pixels([image]);
-    const { maskId, startId, endId, padId } = this.#tokenizer;
+    const { maskId, startId, endId, padId, vocabularySize } = this.#tokenizer;
     const input = keep(pixels());
     try {
       const [caption] = await generate(this.model, input, {
@@ -65,7 +65,8 @@ export class CaptionPipeline extends Session<Captioning> {
         maskId,
       });
       const ids = caption.ids.filter((id) => id !== startId && id !== endId && id !== padId && id !== maskId);
-      return { text: this.#tokenizer.decode(ids), score: caption.score, ids };
+      // The word table may have more rows than the tokenizer has tokens; those stand for no word.
+      return { text: this.#tokenizer.decode(ids.filter((id) => id < vocabularySize)), score: caption.score, ids };
     } finally {
       input.dispose();
     }

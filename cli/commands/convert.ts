@@ -118,7 +118,14 @@ function cast(entry: TensorEntry, dtype: Float, step: (bytes: number) => void): 
       const values = await readFloat32(entry);
       step(entry.byteLength);
       if (dtype === 'float32') return values;
-      return Uint16Array.from(values, dtype === 'float16' ? toHalf : toBfloat);
+      return encode(values, dtype === 'float16' ? toHalf : toBfloat);
     },
   };
+}
+
+/** A plain loop: `Uint16Array.from` with a function takes twenty times as long. */
+function encode(values: Float32Array, toBits: (value: number) => number): Uint16Array {
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) bits[i] = toBits(values[i]);
+  return bits;
 }

@@ -32,8 +32,11 @@ export const command: Command = {
     const compared = cases.filter(({ error }) => error === undefined);
     if (context.wantsJson) context.json({ ok, cases: cases.map(plain) });
     else if (ok) context.out(`All ${cases.length} hold.`);
-    else if (compared.length > 0)
-      context.out(`${compared.filter((c) => !c.ok).length} of ${compared.length} do not hold.`);
+    else if (compared.length > 0) {
+      const holding = compared.filter((found) => found.ok).length;
+      const rest = cases.length - compared.length;
+      context.out(`${holding} of ${compared.length} hold${rest > 0 ? `; ${rest} could not be run` : ''}.`);
+    }
     if (compared.length < cases.length) return 2;
     return ok ? 0 : 1;
   },

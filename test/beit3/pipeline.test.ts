@@ -215,6 +215,24 @@ test('caption writes a text of the tokenizer, leaves no memory, and obeys its op
   await assert.rejects(caption.run(at('red.png'), { lengthPenalty: Number.NaN }), inputError(/length penalty/));
 });
 
+test('caption leaves out of its text what the tokenizer has no word for', async () => {
+  // A tokenizer of 90 pieces beside a table of 99 rows: ids 92 to 98 are rows without a word.
+  await writeTinyTokenizer(at('small.model'), 90);
+  using caption = await pipeline('caption', {
+    checkpoint: at('captioning.safetensors'),
+    tokenizer: at('small.model'),
+    device,
+  });
+  let without = 0;
+  for (const name of ['red.png', 'blue.png', 'green.png']) {
+    const { ids, text } = await caption.run(at(name), { beams: 1, maxLength: 12 });
+    const words = ids.filter((id) => id < 92);
+    without += ids.length - words.length;
+    assert.equal(text, (await Tokenizer.load(at('small.model'))).decode(words));
+  }
+  assert.ok(without > 0, 'no caption had such an id');
+});
+
 test('retrieve ranks images for a text and texts for an image with the same cosines', async () => {
   using retrieve = await pipeline('retrieve', { checkpoint: at('retrieval.safetensors'), device });
   using embed = await pipeline('embed', { checkpoint: at('retrieval.safetensors'), device });

@@ -40,13 +40,13 @@ const SENTENCES = [
   'how many people',
 ];
 
-/** A tokenizer of 97 pieces, so that <mask> is the last row, 98, of the dumps' word table. */
-export async function writeTinyTokenizer(path: string): Promise<string> {
+/** A tokenizer; with 97 pieces <mask> is the last row, 98, of the dumps' word table. */
+export async function writeTinyTokenizer(path: string, count = 97): Promise<string> {
   const { bytes, pieces } = trainUnigram(SENTENCES, {
-    vocabularySize: 97,
+    vocabularySize: count,
     requiredCharacters: 'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!:;-()+*/=_%&$#@',
   });
-  if (pieces.length !== 97) throw new Error(`expected 97 pieces, got ${pieces.length}`);
+  if (pieces.length !== count) throw new Error(`expected ${count} pieces, got ${pieces.length}`);
   await writeFile(path, bytes);
   return path;
 }
