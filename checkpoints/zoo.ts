@@ -1,4 +1,5 @@
 import { InputError } from '../core/errors.js';
+import { editDistance } from '../core/nearest.js';
 
 const RELEASES = 'https://github.com/addf400/files/releases/download';
 
@@ -62,17 +63,4 @@ export function findWeights(name: string): WeightsFile {
   throw new InputError(
     `No official weights are named ${JSON.stringify(wanted)}; the nearest are ${nearest.join(', ')}.`,
   );
-}
-
-/** Insertions, deletions and replacements from one text to the other. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(next[j - 1] + 1, row[j] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
-    }
-    row = next;
-  }
-  return row[b.length];
 }
