@@ -25,14 +25,17 @@ export function backward(root: Tensor, options: BackwardOptions = {}): void {
   if (!options.gradient && root.size !== 1) {
     throw new OpError('backward', `expected a tensor of one element or a gradient for it, got ${root}`);
   }
+  if (options.gradient && !sameShape(options.gradient.shape, root.shape)) {
+    throw new OpError('backward', `expected a gradient in the shape of ${root}, got ${options.gradient}`);
+  }
   noGrad(() => {
-    const given = options.gradient && fit(options.gradient, root);
-    const seed = given
-      ? given === options.gradient
-        ? given.detach()
-        : given
-      : ones(root.shape, { dtype: root.dtype, backend: root.backend });
-    propagate([{ edge: edgeOf(root) as Edge, gradient: keep(seed) }], options.retainGraph ?? false);
+    const { gradient } = options;
+    const { shape, dtype, backend } = root;
+    const seed = gradient ? cast(gradient, dtype) : ones(shape, { dtype, backend });
+    propagate(
+      [{ edge: edgeOf(root) as Edge, gradient: keep(seed === gradient ? seed.detach() : seed) }],
+      options.retainGraph ?? false,
+    );
   });
 }
 

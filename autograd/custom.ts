@@ -25,6 +25,8 @@ export function customFunction(definition: CustomFunction): (...inputs: Tensor[]
       const rule = (grads: readonly Operand[], kept: readonly Operand[]) =>
         definition.backward(grads, kept).map((g) => g && (() => g));
       const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
+      // Nothing would hang on a node without differentiable outputs, and nothing would release it.
+      if (!outputs.some((t) => isFloat(t.dtype))) return outputs;
       const node = new Node(
         definition.name ?? 'customFunction',
         specs,
@@ -56,8 +58,12 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
       const leaf = (t as Tensor).detach();
       return edges[i] ? leaf.requireGrad() : leaf;
     });
-    const again = enableGrad(() => fn(...leaves));
-    generator.restore(now);
+    let again: Tensor;
+    try {
+      again = enableGrad(() => fn(...leaves));
+    } finally {
+      generator.restore(now);
+    }
     const edge = edgeOf(again);
     if (edge) propagate([{ edge, gradient: keep((grads[0] as Tensor).detach()) }], false);
     return leaves.map((leaf) => {

@@ -1,4 +1,5 @@
 import { OpError } from '../core/errors.js';
+import { scope } from '../core/memory.js';
 import {
   attention,
   conv2d,
@@ -10,7 +11,6 @@ import {
   mul,
   reshape,
   tanh,
-  zeros as zeroTensor,
 } from '../core/ops/index.js';
 import { defaultGenerator, type Generator } from '../core/random.js';
 import { type Tensor, tensor } from '../core/tensor.js';
@@ -151,9 +151,10 @@ export class DropPath extends Layer {
 
   forward(x: Tensor): Tensor {
     if (!this.active) return x;
-    if (x.shape[0] === 0) return zeroTensor(x.shape, { dtype: x.dtype, backend: x.backend });
+    const { dtype, backend } = x;
     const factors = this.generator.uniform(x.shape[0]).map((u) => (u < this.p ? 0 : 1 / (1 - this.p)));
-    return mul(x, tensor(factors, { shape: [x.shape[0], ...x.shape.slice(1).map(() => 1)], backend: x.backend }));
+    const shape = x.shape.map((d, i) => (i === 0 ? d : 1));
+    return scope(() => mul(x, tensor(factors, { shape, dtype, backend })));
   }
 }
 

@@ -29,7 +29,7 @@ export abstract class Module {
     for (const [name, child] of this.children()) yield* child.modules(path === '' ? name : `${path}.${name}`);
   }
 
-  /** Every parameter and buffer below, by path. */
+  /** Every parameter and buffer below, by path; one that modules share has several. */
   *namedTensors(): Iterable<[string, Parameter | Buffer]> {
     for (const [path, module] of this.modules()) {
       for (const [name, value] of Object.entries(module)) {
@@ -39,8 +39,14 @@ export abstract class Module {
     }
   }
 
+  /** Every parameter once, by the first of its paths where modules share it. */
   *namedParameters(): Iterable<[string, Parameter]> {
-    for (const [name, t] of this.namedTensors()) if (t instanceof Parameter) yield [name, t];
+    const seen = new Set<Parameter>();
+    for (const [name, t] of this.namedTensors()) {
+      if (!(t instanceof Parameter) || seen.has(t)) continue;
+      seen.add(t);
+      yield [name, t];
+    }
   }
 
   parameters(): Parameter[] {

@@ -1,7 +1,20 @@
 import { InputError } from '../core/errors.js';
+import { sameShape } from '../core/layout.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
-import { adamwStep, add, affine, assign, clamp, globalNorm, mul, reciprocal, zeros } from '../core/ops/index.js';
+import {
+  adamwStep,
+  add,
+  affine,
+  assign,
+  cast,
+  clamp,
+  clone,
+  globalNorm,
+  mul,
+  reciprocal,
+  zeros,
+} from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Parameter } from './builder.js';
 
@@ -37,10 +50,12 @@ function slotsOf(given: Optimisable, weightDecay: number): Slot[] {
     })),
   );
   if (slots.length === 0) throw new InputError('The optimiser was given no parameters.');
-  const names = new Set<string>();
-  for (const { name } of slots) {
-    if (names.has(name)) throw new InputError(`The parameter ${name} is given to the optimiser twice.`);
-    names.add(name);
+  const seen = new Set<string | Parameter>();
+  for (const { name, parameter } of slots) {
+    if (seen.has(name) || seen.has(parameter)) {
+      throw new InputError(`The parameter ${name} is given to the optimiser twice.`);
+    }
+    seen.add(name).add(parameter);
   }
   return slots;
 }
@@ -51,6 +66,9 @@ export interface StepOptions {
   /** Clips the gradients to this L2 norm, all together. */
   readonly maxNorm?: number;
 }
+
+/** Steps of all parameters alike, or by parameter name. */
+export type StepCounts = number | ReadonlyMap<string, number>;
 
 abstract class Optimiser {
   lr: number;
@@ -69,8 +87,54 @@ abstract class Optimiser {
    */
   abstract step(options?: StepOptions): Tensor | null;
 
-  /** What besides the weights is needed to go on: tensors by name. They stay the optimiser's own. */
+  /** What besides the weights and `stepCounts()` is needed to go on: tensors by name. They stay the optimiser's own. */
   abstract stateDict(): Map<string, Tensor>;
+
+  /**
+   * Takes over a saved state, and how many steps it has seen: one number, or `stepCounts()` of the optimiser that saved
+   * it. Parameters without saved state start from zero. Throws an InputError, and changes nothing, where a shape differs.
+   */
+  abstract loadStateDict(state: ReadonlyMap<string, Tensor>, steps: StepCounts): void;
+
+  /** How often each parameter was changed: it counts only the steps in which it had a gradient. */
+  stepCounts(): Map<string, number> {
+    return new Map(this.counts);
+  }
+
+  protected readonly counts = new Map<string, number>();
+
+  /** Counts a step for a parameter; returns how many it has had. */
+  protected count(name: string): number {
+    const n = (this.counts.get(name) ?? 0) + 1;
+    this.counts.set(name, n);
+    return n;
+  }
+
+  /** The saved tensors `<parameter>.<suffix>` of each parameter that has all of them, once they are known to fit. */
+  protected savedFor(
+    state: ReadonlyMap<string, Tensor>,
+    suffixes: readonly string[],
+  ): { slot: Slot; saved: readonly Tensor[] }[] {
+    return this.slots.flatMap((slot) => {
+      const saved = suffixes.flatMap((suffix) => {
+        const t = state.get(`${slot.name}.${suffix}`);
+        if (t && !sameShape(t.shape, slot.parameter.shape)) {
+          throw new InputError(
+            `The optimiser state ${slot.name}.${suffix} is ${t}; expected the shape of ${slot.parameter}.`,
+          );
+        }
+        return t ? [t] : [];
+      });
+      return saved.length === suffixes.length ? [{ slot, saved }] : [];
+    });
+  }
+
+  protected loadCounts(names: readonly string[], steps: StepCounts): void {
+    this.steps = typeof steps === 'number' ? steps : Math.max(0, ...steps.values());
+    this.counts.clear();
+    for (const name of names)
+      this.counts.set(name, typeof steps === 'number' ? steps : (steps.get(name) ?? this.steps));
+  }
 
   zeroGrad(): void {
     for (const { parameter } of this.slots) {
@@ -79,9 +143,13 @@ abstract class Optimiser {
     }
   }
 
+  /** Frees the state; the parameters are not the optimiser's. */
   dispose(): void {
     for (const t of this.stateDict().values()) t.dispose();
+    this.forget();
   }
+
+  protected abstract forget(): void;
 }
 
 export interface AdamWOptions {
@@ -110,27 +178,36 @@ export class AdamW extends Optimiser {
     this.steps++;
     const active = this.slots.filter((s) => s.parameter.grad !== null);
     if (active.length === 0) return null;
-    const states = active.map((s) => this.#stateOf(s));
-    const grads = active.map((s) => s.parameter.grad as Tensor);
+    // One call for all that are at the same step: nearly always, all.
+    const byStep = new Map<number, Slot[]>();
+    for (const s of active) {
+      const step = this.count(s.name);
+      const group = byStep.get(step);
+      if (group) group.push(s);
+      else byStep.set(step, [s]);
+    }
     return noGrad(() =>
       scope(() => {
-        const norm = maxNorm > 0 ? globalNorm(grads) : null;
-        adamwStep(
-          active.map((s) => s.parameter),
-          grads,
-          states.map((s) => s.m),
-          states.map((s) => s.v),
-          norm,
-          {
-            lr: active.map((s) => lr * s.lrScale),
-            weightDecay: active.map((s) => s.weightDecay),
-            beta1: this.#betas[0],
-            beta2: this.#betas[1],
-            eps: this.#eps,
-            step: this.steps,
-            maxNorm,
-          },
-        );
+        const norm = maxNorm > 0 ? globalNorm(active.map((s) => s.parameter.grad as Tensor)) : null;
+        for (const [step, slots] of byStep) {
+          const states = slots.map((s) => this.#stateOf(s));
+          adamwStep(
+            slots.map((s) => s.parameter),
+            slots.map((s) => s.parameter.grad as Tensor),
+            states.map((s) => s.m),
+            states.map((s) => s.v),
+            norm,
+            {
+              lr: slots.map((s) => lr * s.lrScale),
+              weightDecay: slots.map((s) => s.weightDecay),
+              beta1: this.#betas[0],
+              beta2: this.#betas[1],
+              eps: this.#eps,
+              step,
+              maxNorm,
+            },
+          );
+        }
         return norm;
       }),
     );
@@ -155,17 +232,22 @@ export class AdamW extends Optimiser {
     );
   }
 
-  /** Takes over saved moments and the step count; parameters without saved moments start from zero. */
-  loadStateDict(state: ReadonlyMap<string, Tensor>, steps: number): void {
-    this.steps = steps;
-    for (const slot of this.slots) {
-      const m = state.get(`${slot.name}.exp_avg`);
-      const v = state.get(`${slot.name}.exp_avg_sq`);
-      if (!m || !v) continue;
+  loadStateDict(state: ReadonlyMap<string, Tensor>, steps: StepCounts): void {
+    const loaded = this.savedFor(state, ['exp_avg', 'exp_avg_sq']);
+    this.dispose();
+    for (const { slot, saved } of loaded) {
       const own = this.#stateOf(slot);
-      assign(own.m, m);
-      assign(own.v, v);
+      assign(own.m, saved[0]);
+      assign(own.v, saved[1]);
     }
+    this.loadCounts(
+      loaded.map(({ slot }) => slot.name),
+      steps,
+    );
+  }
+
+  protected forget(): void {
+    this.#state.clear();
   }
 }
 
@@ -199,6 +281,7 @@ export class SGD extends Optimiser {
         const norm = maxNorm > 0 ? globalNorm(grads) : null;
         const factor = norm ? clipFactor(norm, maxNorm) : null;
         active.forEach((s, i) => {
+          this.count(s.name);
           const clipped = factor ? mul(grads[i], factor) : grads[i];
           this.#update(s, clipped, lr * s.lrScale);
         });
@@ -228,6 +311,22 @@ export class SGD extends Optimiser {
   stateDict(): Map<string, Tensor> {
     return new Map([...this.#momenta].map(([name, t]) => [`${name}.momentum_buffer`, t]));
   }
+
+  loadStateDict(state: ReadonlyMap<string, Tensor>, steps: StepCounts): void {
+    const loaded = this.savedFor(state, ['momentum_buffer']);
+    this.dispose();
+    for (const { slot, saved } of loaded)
+      this.#momenta.set(
+        slot.name,
+        noGrad(() => keep(clone(saved[0]))),
+      );
+    const names = this.#options.momentum === 0 ? this.slots.map((s) => s.name) : loaded.map(({ slot }) => slot.name);
+    this.loadCounts(names, steps);
+  }
+
+  protected forget(): void {
+    this.#momenta.clear();
+  }
 }
 
 /** min(1, maxNorm / (norm + 1e-6)): what gradients are multiplied with to clip them (torch's clip_grad_norm_). */
@@ -235,15 +334,20 @@ function clipFactor(norm: Tensor, maxNorm: number): Tensor {
   return clamp(affine(reciprocal(affine(norm, 1, 1e-6)), maxNorm, 0), { max: 1 });
 }
 
-/** Scales the gradients of `parameters` in place so that their joint L2 norm is at most `maxNorm`; returns the norm. */
+/** Scales the gradients of `parameters` so that their joint L2 norm is at most `maxNorm`; returns the norm. */
 export function clipGradNorm(parameters: readonly Parameter[], maxNorm: number): Tensor {
-  const grads = parameters.flatMap((p) => (p.grad ? [p.grad] : []));
-  if (grads.length === 0) throw new InputError('clipGradNorm found no gradients; call backward first.');
+  const owners = parameters.filter((p) => p.grad !== null);
+  if (owners.length === 0) throw new InputError('clipGradNorm found no gradients; call backward first.');
   return noGrad(() =>
     scope(() => {
-      const norm = globalNorm(grads);
+      const norm = globalNorm(owners.map((p) => p.grad as Tensor));
       const factor = clipFactor(norm, maxNorm);
-      for (const g of grads) assign(g, mul(g, factor));
+      for (const p of owners) {
+        // Not in place: gradients may share memory with each other, or repeat one element.
+        const before = p.grad as Tensor;
+        p.grad = keep(cast(mul(before, factor), before.dtype));
+        before.dispose();
+      }
       return norm;
     }),
   );

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseConfig } from '../../beit3/config.js';
+import { createModel } from '../../beit3/heads/index.js';
+import { layerDecayGroups, layerOf } from '../../beit3/layerDecay.js';
+import { openCheckpoint } from '../../checkpoints/index.js';
+import { Builder, metaBackend } from '../../nn/builder.js';
+import { fixture } from '../support/fixtures.js';
+
+test("every parameter has the reference's learning rate and weight decay", async () => {
+  const file = await openCheckpoint(fixture('parity/optimizer_trace.safetensors'));
+  const { config, groups, hyper } = file.metadata;
+  await file.close();
+  const wanted: Record<string, { lr_scale: number; weight_decay: number }> = JSON.parse(groups);
+  const { weight_decay, layer_decay } = JSON.parse(hyper);
+  const spec = {
+    task: 'imageclassification',
+    config: parseConfig(JSON.parse(config), 'config'),
+    numClasses: 11,
+  } as const;
+  const model = createModel(new Builder({ backend: metaBackend(), initialize: false }), spec, { all: true });
+  const options = { layers: spec.config.encoder_layers, layerDecay: layer_decay, weightDecay: weight_decay };
+
+  const got = layerDecayGroups(model, options).flatMap((g) =>
+    g.parameters.map(([name]): [string, number | undefined, number | undefined] => [name, g.lrScale, g.weightDecay]),
+  );
+  const byName = (a: [string, ...unknown[]], b: [string, ...unknown[]]) => (a[0] < b[0] ? -1 : 1);
+  assert.deepEqual(
+    got.sort(byName),
+    Object.entries(wanted)
+      .map(([name, g]): [string, number, number] => [name, g.lr_scale, g.weight_decay])
+      .sort(byName),
+  );
+  assert.equal(new Set(got.map(([, scale]) => scale)).size, 5, 'embeddings, three layers, head');
+
+  const plain = layerDecayGroups(model, { layers: 3 });
+  assert.ok(plain.every((g) => g.lrScale === 1));
+  assert.deepEqual([...new Set(plain.map((g) => g.weightDecay))].sort(), [0, 0.05]);
+});
+
+test('the depth of a parameter follows from its name', () => {
+  assert.equal(layerOf('beit3.vision_embed.cls_token', 12), 0);
+  assert.equal(layerOf('beit3.encoder.embed_positions.A.weight', 12), 0);
+  assert.equal(layerOf('beit3.encoder.layers.11.ffn.A.fc1.weight', 12), 12);
+  assert.equal(layerOf('beit3.encoder.layer_norm.A.weight', 12), 13);
+  assert.equal(layerOf('head.weight', 12), 13);
+});
