@@ -2,7 +2,7 @@
 import { backward } from '../../autograd/backward.js';
 import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
-import { affine, mul, sum } from '../../core/ops/index.js';
+import { affine, globalNorm, mul, sum } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { Builder } from '../../nn/builder.js';
 import { bceWithLogits, captioningLoss, crossEntropy } from '../../nn/losses.js';
@@ -224,6 +224,26 @@ const recall: Runner = async (dump) => {
   };
 };
 
+/**
+ * Share of the whole gradient's norm below which one parameter's is rounding noise. AdamW divides it by its own size,
+ * so such a parameter walks at random, in the reference too: a key bias of a single branch, which softmax ignores.
+ */
+const NOISE = 1e-6;
+
+/** L2 norms of the gradients of the named parameters. */
+function noisyNorms(model: Module, names: ReadonlySet<string>): Map<string, Tensor> {
+  const grads = [...model.namedParameters()].flatMap(([name, p]) =>
+    names.has(name) && p.grad ? [[name, p.grad] as const] : [],
+  );
+  return new Map(grads.map(([name, g]) => [name, globalNorm([g])]));
+}
+
+async function read(t: Tensor): Promise<number> {
+  const value = await t.item();
+  t.dispose();
+  return value;
+}
+
 /** AdamW steps with layer-wise decay, clipping and a schedule. */
 const optimizerTrace: Runner = async (dump) => {
   const { config } = configOf(dump);
@@ -246,16 +266,19 @@ const optimizerTrace: Runner = async (dump) => {
     const optimiser = new AdamW(groups, { betas: hyper.betas, eps: hyper.eps });
     const losses: number[] = [];
     const norms: number[] = [];
+    const noisy = new Set(Array.from(model.namedParameters(), ([name]) => name));
     for (let i = 0; i < steps; i++) {
       const image = await dump.input(`image_${i}`);
       const label = await dump.input(`label_${i}`);
       const step = scope(() => {
         const loss = crossEntropy(model.forward(image), label, { labelSmoothing: dump.number('label_smoothing', 0) });
         backward(loss);
-        return { loss, norm: optimiser.step({ lr: rates[i], maxNorm: hyper.clip_grad }) as Tensor };
+        const sizes = noisyNorms(model, noisy);
+        return { loss, sizes, norm: optimiser.step({ lr: rates[i], maxNorm: hyper.clip_grad }) as Tensor };
       });
       losses.push(await step.loss.item());
       norms.push(await step.norm.item());
+      for (const [name, size] of step.sizes) if ((await read(size)) > NOISE * norms[i]) noisy.delete(name);
       step.loss.dispose();
       step.norm.dispose();
       optimiser.zeroGrad();
@@ -271,7 +294,9 @@ const optimizerTrace: Runner = async (dump) => {
       if (!outputs.has(`state/${name}`)) outputs.set(`state/${name}`, await dump.values(`state/${name}`));
     }
     optimiser.dispose();
-    return { outputs, hidden: new Map(), grads: new Map() };
+    const walked = rates.slice(0, steps).reduce((a, b) => a + b, 0);
+    const noise = new Map(Array.from(noisy, (name) => [`state/${name}`, 2 * walked]));
+    return { outputs, hidden: new Map(), grads: new Map(), noise };
   });
 };
 

@@ -43,12 +43,16 @@ function differences(got: Values, want: Values): { maxAbs: number; excess: numbe
   return { maxAbs, excess, norm: Math.sqrt(sum) };
 }
 
-/** Every value within the tolerance of max(1, |reference|); integers equal. */
-export function compareValues(got: Values | undefined, want: Values): Comparison {
+/** Every value within the tolerance of max(1, |reference|), or within `noise`; integers equal. */
+export function compareValues(got: Values | undefined, want: Values, noise = 0): Comparison {
   const d = got && differences(got, want);
   if (!d) return MISSING;
   const limit = want.values instanceof Int32Array ? 0 : TOLERANCE;
-  return { maxAbs: d.maxAbs, relNorm: d.norm === 0 ? 0 : d.norm / (norm(want.values) || 1), ok: d.excess <= limit };
+  return {
+    maxAbs: d.maxAbs,
+    relNorm: d.norm === 0 ? 0 : d.norm / (norm(want.values) || 1),
+    ok: d.excess <= limit || d.maxAbs <= noise,
+  };
 }
 
 /** The relative norm within the tolerance; `total` is the norm of all reference gradients together. */

@@ -57,8 +57,9 @@ async function runCase(file: string, backend: Backend): Promise<ParityCase> {
 
 async function compareAll(dump: Dump, results: Results): Promise<Pick<ParityCase, 'outputs' | 'hidden' | 'grads'>> {
   const outputs: Record<string, Comparison> = {};
-  for (const [name, want] of await expectedOutputs(dump))
-    outputs[name] = compareValues(results.outputs.get(name), want);
+  for (const [name, want] of await expectedOutputs(dump)) {
+    outputs[name] = compareValues(results.outputs.get(name), want, results.noise?.get(name));
+  }
   const hidden: Record<string, Comparison> = {};
   for (const name of dump.group('hidden/').keys())
     hidden[name] = compareValues(results.hidden.get(name), await dump.values(`hidden/${name}`));

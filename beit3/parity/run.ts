@@ -11,6 +11,8 @@ export interface Results {
   readonly outputs: Map<string, Values>;
   readonly hidden: Map<string, Values>;
   readonly grads: Map<string, Values>;
+  /** Absolute differences that outputs may have where the reference itself is rounding noise. */
+  readonly noise?: ReadonlyMap<string, number>;
 }
 
 /** What a forward pass made. */

@@ -5,7 +5,7 @@ import { disposeBackend, loadBackend } from '../../backends/index.js';
 import { runParity } from '../../beit3/parity/index.js';
 import { fixture } from '../support/fixtures.js';
 
-const dumps = readdirSync(fixture('parity')).filter((f) => f.endsWith('.safetensors') && f !== 'operators.safetensors');
+const dumps = readdirSync(fixture('parity')).filter((f) => f.endsWith('.safetensors'));
 
 for (const name of ['reference', 'wasm']) {
   describe(`parity with the PyTorch reference on ${name}`, () => {

@@ -84,7 +84,7 @@ export async function operatorCase(op: string): Promise<OperatorCase> {
   const inputs: Record<string, Tensor> = {};
   const expected: Record<string, number[]> = {};
   let upstream: Tensor | null = null;
-  for (const [path, { shape, values }] of await readTensors('parity/operators.safetensors')) {
+  for (const [path, { shape, values }] of await readTensors('operators.safetensors')) {
     const [owner, kind, name] = path.split('/');
     if (owner !== op) continue;
     if (kind === 'input') inputs[name] = tensor(values, { shape });

@@ -139,7 +139,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   where: ({ a, b }) => where(greater(a, b), mul(a, 2), mul(b, 3)),
 };
 
-const arrays = await readTensors('parity/operators.safetensors');
+const arrays = await readTensors('operators.safetensors');
 
 test('every operator of the file is tested', () => {
   const names = new Set([...arrays.keys()].map((key) => key.split('/')[0]));
