@@ -3,7 +3,7 @@
  * queries at a time. One chunk is one head of one batch element, so sums over queries have a fixed order.
  */
 import type { Kernel, View } from '../../../core/backend.js';
-import { f32, f32x4, f64, i32, type Local, v128 } from '../assembler/index.js';
+import { f32, f32x4, i32, type Local, type Value, v128 } from '../assembler/index.js';
 import { addPack, BLOCK } from '../gemm/pack.js';
 import { emitInner, emitStore, type TileShape, zeroAccumulators } from '../gemm/tile.js';
 import { expNegative } from '../math.js';
@@ -34,7 +34,7 @@ interface Attrs {
 /** Queries whose probabilities are held at a time. */
 const GROUP = 64;
 
-const STRIDES = ['g', 'q', 'k', 'v', 'o'] as const;
+const STRIDES = ['g', 'q', 'k', 'v'] as const;
 type Name = (typeof STRIDES)[number];
 type StrideFields = { [K in `${Name}${'' | 'Batch' | 'Row' | 'Head' | 'Step'}`]: 'i32' };
 
@@ -69,7 +69,7 @@ const FIELDS = {
 function scratchSizes(keys: number, width: number, padded: number): Record<ScratchName, number> {
   const rows = padTo(keys, KEYS);
   return {
-    stats: 2 * QUERIES,
+    stats: QUERIES,
     columns: QUERIES * Math.max(width, padded),
     result: QUERIES * padded,
     keyPanels: rows * width,
@@ -110,28 +110,59 @@ const kernel = (rt: Runtime, hasPadding: boolean, hasBias: boolean, biasGrad: bo
     const weighted = addWeighted(m);
     const scaledRow = addScaledRow(m);
 
-    /** `(s, keys, lse)`: S^T becomes the probabilities e^(S - lse). */
+    /** `(s, keys, stats)`: S^T becomes the probabilities e^(S - lse), lse in the first row of stats; their sums go there. */
     const probabilities = m.func(['i32', 'i32', 'i32'], null, (f) => {
-      const [s, keys, lse] = f.params as Local<'i32'>[];
-      const shift = [f.let(v128.load(lse)), f.let(v128.load(lse, 16))];
+      const [s, keys, stats] = f.params as Local<'i32'>[];
+      const shift = [0, 16].map((i) => f.let(v128.load(stats, i)));
+      const sums = shift.map(() => f.let(v128.zero()));
       f.repeat(keys, () => {
         shift.forEach((x, i) => {
-          f.storeV128(s, expNegative(f, f32x4.sub(v128.load(s, 16 * i), x)), 16 * i);
+          const p = f.let(expNegative(f, f32x4.sub(v128.load(s, 16 * i), x)));
+          f.storeV128(s, p, 16 * i);
+          f.set(sums[i], f32x4.add(sums[i], p));
         });
         f.bump(s, ROW);
       });
+      sums.forEach((sum, i) => {
+        f.storeV128(stats, sum, 16 * i);
+      });
     });
 
-    /** `(ds, p, keys, delta)`: ds (then dP^T) becomes P (dP - delta). */
+    /**
+     * `(ds, p, keys, stats)`: ds (then dP^T) becomes P (dP - delta), delta the mean of dP under P (which is also the product
+     * of dy and o). A query's score gradients sum to 0; what rounding leaves of that sum is taken out once more, because
+     * some gradients (of the keys' bias) are nothing but this sum and an optimiser would follow the noise.
+     */
     const scoreGradients = m.func(['i32', 'i32', 'i32', 'i32'], null, (f) => {
-      const [ds, p, keys, delta] = f.params as Local<'i32'>[];
-      const shift = [f.let(v128.load(delta)), f.let(v128.load(delta, 16))];
-      f.repeat(keys, () => {
-        shift.forEach((x, i) => {
-          f.storeV128(ds, f32x4.mul(v128.load(p, 16 * i), f32x4.sub(v128.load(ds, 16 * i), x)), 16 * i);
+      const [ds, p, keys, stats] = f.params as Local<'i32'>[];
+      const each = (body: (i: number, x: Local<'i32'>, y: Local<'i32'>) => void): void => {
+        const [x, y] = [f.int(ds), f.int(p)];
+        f.repeat(keys, () => {
+          for (const i of [0, 1]) body(i, x, y);
+          f.bump(x, ROW);
+          f.bump(y, ROW);
         });
-        f.bump(ds, ROW);
-        f.bump(p, ROW);
+      };
+      const sums = [0, 1].map(() => f.let(v128.zero()));
+      const add = (i: number, x: Value<'v128'>): void => f.set(sums[i], f32x4.add(sums[i], x));
+      /** The sums so far over those of P, 0 where these are 0; the sums start again. */
+      const means = () =>
+        sums.map((sum, i) => {
+          const total = f.let(v128.load(stats, 16 * i));
+          const mean = f.let(v128.andNot(f32x4.div(sum, total), f32x4.eq(total, v128.zero())));
+          f.set(sum, v128.zero());
+          return mean;
+        });
+      each((i, x, y) => add(i, f32x4.mul(v128.load(x, 16 * i), v128.load(y, 16 * i))));
+      const delta = means();
+      each((i, x, y) => {
+        const gradient = f.let(f32x4.mul(v128.load(y, 16 * i), f32x4.sub(v128.load(x, 16 * i), delta[i])));
+        f.storeV128(x, gradient, 16 * i);
+        add(i, gradient);
+      });
+      const rest = means();
+      each((i, x, y) => {
+        f.storeV128(x, f32x4.sub(v128.load(x, 16 * i), f32x4.mul(v128.load(y, 16 * i), rest[i])), 16 * i);
       });
     });
 
@@ -174,30 +205,18 @@ const kernel = (rt: Runtime, hasPadding: boolean, hasBias: boolean, biasGrad: bo
       });
     });
 
-    /** `(x, xStep, y, yStep, width)` -> sum of x y */
-    const dot = m.func(['i32', 'i32', 'i32', 'i32', 'i32'], 'f32', (f) => {
-      const [x, xStep, y, yStep, width] = f.params as Local<'i32'>[];
-      const sum = f.let(f64.const(0));
-      f.repeat(width, () => {
-        f.set(sum, f64.add(sum, f64.mul(f64.promote(f32.load(x)), f64.promote(f32.load(y)))));
-        f.bump(x, xStep);
-        f.bump(y, yStep);
-      });
-      f.emit(f32.demote(sum).code);
-    });
-
     return (f, a, chunk, scratch) => {
       const batch = f.let(i32.divU(chunk, a.heads));
       const head = f.let(i32.remU(chunk, a.heads));
       const at = (n: Name): Local<'i32'> =>
         f.let(i32.add(i32.add(a[n], i32.mul(batch, a[`${n}Batch`])), i32.mul(head, a[`${n}Head`])));
-      const [g, q, k, v, o] = STRIDES.map(at);
+      const [g, q, k, v] = STRIDES.map(at);
       const rows = f.let(i32.and(i32.add(a.keys, KEYS - 1), -KEYS));
       const wide = f.let(i32.shrU(i32.add(a.width, 7), 3));
       const rowPanels = f.let(i32.shrU(rows, 2));
       const one = (count: Local<'i32'>, by: Local<'i32'> | number) => f.let(i32.shl(i32.mul(count, by), 2));
       const sizes: Record<ScratchName, Local<'i32'> | number> = {
-        stats: 2 * ROW,
+        stats: ROW,
         columns: one(a.padded, QUERIES),
         result: one(a.padded, QUERIES),
         keyPanels: one(rows, a.width),
@@ -236,15 +255,10 @@ const kernel = (rt: Runtime, hasPadding: boolean, hasBias: boolean, biasGrad: bo
           const count = f.let(i32.min(f.let(i32.sub(inGroup, within)), QUERIES));
           const qBlock = f.let(i32.add(q, i32.mul(first, a.qRow)));
           const gBlock = f.let(i32.add(g, i32.mul(first, a.gRow)));
-          // Statistics: the log-sum-exp, and the sum of dy o, of each query; 0 behind the last.
-          for (const i of [0, 16, 32, 48]) f.storeV128(at0.stats, v128.zero(), i);
+          for (const i of [0, 16]) f.storeV128(at0.stats, v128.zero(), i);
           f.for(0, count, 1, (i) => {
-            const stat = f.let(element(at0.stats, i));
             const index = i32.add(i32.add(i32.mul(chunk, a.queries), first), i);
-            f.storeF32(stat, f32.load(element(a.lse, index)));
-            const dy = i32.add(gBlock, i32.mul(i, a.gRow));
-            const y = i32.add(o, i32.mul(i32.add(first, i), a.oRow));
-            f.storeF32(stat, f.callValue('f32', dot, dy, a.gStep, y, a.oStep, a.width), ROW);
+            f.storeF32(element(at0.stats, i), f32.load(element(a.lse, index)));
           });
           f.call(packColumns, qBlock, at0.columns, count, a.width, a.qRow, a.qStep, 0, 1);
           f.call(scale, at0.columns, i32.shl(a.width, 1), a.scale);
@@ -260,16 +274,15 @@ const kernel = (rt: Runtime, hasPadding: boolean, hasBias: boolean, biasGrad: bo
           f.call(probabilities, p, a.keys, at0.stats);
           f.call(packColumns, gBlock, at0.columns, count, a.width, a.gRow, a.gStep, 0, 1);
           f.call(scores, at0.valuePanels, rowPanels, at0.columns, a.width, ds);
-          f.call(scoreGradients, ds, p, a.keys, i32.add(at0.stats, ROW));
+          f.call(scoreGradients, ds, p, a.keys, at0.stats);
           if (biasGrad) {
             const index = i32.mul(i32.add(i32.mul(chunk, a.queries), first), a.keys);
             f.call(transposeOut, ds, a.keys, count, element(a.dbias, index), i32.shl(a.keys, 2));
           }
-          f.call(scale, ds, i32.shl(a.keys, 1), a.scale);
           f.call(weighted, ds, at0.keyColumns, a.keys, a.padded, at0.result);
           const [from, to] = [f.int(at0.result), out(a.dq, a.queries, first)];
           f.repeat(count, () => {
-            f.call(scaledRow, from, to, a.width, f32.const(1));
+            f.call(scaledRow, from, to, a.width, a.scale);
             f.bump(from, i32.shl(a.padded, 2));
             f.bump(to, outRow);
           });
@@ -284,13 +297,13 @@ const kernel = (rt: Runtime, hasPadding: boolean, hasBias: boolean, biasGrad: bo
         f.call(transposedProduct, at0.p, blockBytes, rows, at0.gradientRows, inGroup, a.padded, at0.dv, start);
       });
       const none = f.int(0);
-      for (const [source, target] of [
-        [at0.dk, a.dk],
-        [at0.dv, a.dv],
-      ]) {
+      for (const [source, target, factor] of [
+        [at0.dk, a.dk, a.scale],
+        [at0.dv, a.dv, f32.const(1)],
+      ] as const) {
         const [from, to] = [f.int(source), out(target, a.keys, none)];
         f.repeat(a.keys, () => {
-          f.call(scaledRow, from, to, a.width, f32.const(1));
+          f.call(scaledRow, from, to, a.width, factor);
           f.bump(from, i32.shl(a.padded, 2));
           f.bump(to, outRow);
         });
@@ -302,7 +315,7 @@ export function attentionBackward(rt: Runtime): Kernel {
   return {
     strided: true,
     plan(inputs, attrs, outputs) {
-      const [g, q, k, v, o, lse, keyPadding, bias] = inputs as [
+      const [g, q, k, v, , lse, keyPadding, bias] = inputs as [
         View,
         View,
         View,
@@ -315,7 +328,7 @@ export function attentionBackward(rt: Runtime): Kernel {
       const { scale, dropout, biasGrad } = attrs as Attrs;
       const [batches, queries, heads, width] = q.shape;
       const keys = k.shape[1];
-      if (!allFloat([g, q, k, v, o, lse, bias], outputs) || dropout > 0) return null;
+      if (!allFloat([g, q, k, v, lse, bias], outputs) || dropout > 0) return null;
       if (queries === 0 || keys === 0 || width === 0 || width > BLOCK) return null;
       if (keyPadding && keyPadding.dtype !== 'bool' && keyPadding.dtype !== 'uint8') return null;
       if (lse.strides.some((s, i) => lse.shape[i] !== 1 && s !== [heads * queries, queries, 1][i])) return null;
@@ -326,7 +339,7 @@ export function attentionBackward(rt: Runtime): Kernel {
         const pad = maskStrides(rt, keyPadding, [batches, keys], 1);
         const added = maskStrides(rt, bias, [batches, heads, queries, keys], 4);
         const strides = Object.fromEntries(
-          [g, q, k, v, o].flatMap((x, i) => {
+          [g, q, k, v].flatMap((x, i) => {
             const s = headStrides(x);
             const n = STRIDES[i];
             return [

@@ -11,7 +11,6 @@ export function matmul(rt: Runtime): Kernel {
     plan(inputs, _, [output]) {
       const [a, b] = inputs as [View, View];
       if (!allFloat(inputs, [output])) return null;
-      const rank = output.shape.length;
       const batchShape = output.shape.slice(0, -2);
       const [rows, columns] = output.shape.slice(-2);
       const depth = a.shape[a.shape.length - 1];
@@ -20,7 +19,7 @@ export function matmul(rt: Runtime): Kernel {
         const left = matrixOf(rt, a, batchShape);
         const right = matrixOf(rt, b, batchShape);
         const batches = count(batchShape);
-        const folded = right.addresses.length === 1 ? foldBatch(a, rank) : null;
+        const folded = right.addresses.length === 1 ? foldBatch(a, output.shape) : null;
         if (folded !== null) {
           // One B for all: the batch is only more rows of A.
           const all = batches * rows;
@@ -65,9 +64,10 @@ function matrixOf(rt: Runtime, x: View, batchShape: readonly number[]): Matrix {
   return { addresses: offsets.map((o) => start + 4 * o), row, column };
 }
 
-/** The row stride under which the batch axes of A and its rows are one axis, or null. */
-function foldBatch(a: View, rank: number): number | null {
-  if (a.shape.length !== rank || rank < 3) return null;
+/** The row stride under which the batch axes of A, which are all of the result's, and its rows are one axis, or null. */
+function foldBatch(a: View, shape: readonly number[]): number | null {
+  const rank = shape.length;
+  if (a.shape.length !== rank || rank < 3 || a.shape.some((d, i) => i < rank - 2 && d !== shape[i])) return null;
   let axis = rank - 2;
   while (axis > 0 && a.shape[axis] === 1) axis--;
   const row = a.strides[axis];
