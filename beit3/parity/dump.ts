@@ -11,6 +11,8 @@ export interface Values {
   readonly shape: readonly number[];
 }
 
+export const nameOf = (dump: string | File): string => (typeof dump === 'string' ? dump : dump.name);
+
 const isInteger = (entry: TensorEntry): boolean => /^(u?int|bool)/.test(entry.dtype);
 
 /** One file of reference numbers: what went in, what came out, and the weights. */
@@ -23,8 +25,10 @@ export class Dump {
     private readonly checkpoint: Checkpoint,
   ) {}
 
-  static async open(file: string, backend: Backend): Promise<Dump> {
-    const checkpoint = await openCheckpoint(file);
+  /** Opens a dump: a path (Node) or a File (page). */
+  static async open(from: string | File, backend: Backend): Promise<Dump> {
+    const file = nameOf(from);
+    const checkpoint = await openCheckpoint(from);
     if (checkpoint.format !== 'safetensors' || !checkpoint.metadata.task) {
       await checkpoint.close();
       throw new InputError(

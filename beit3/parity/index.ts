@@ -3,7 +3,7 @@ import type { Backend } from '../../core/backend.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { runnerOf } from './cases.js';
 import { type Comparison, compareGradient, compareValues, norm } from './compare.js';
-import { Dump, type Values } from './dump.js';
+import { Dump, nameOf, type Values } from './dump.js';
 import { type Results, scalar } from './run.js';
 
 export type { Comparison } from './compare.js';
@@ -26,9 +26,9 @@ export interface ParityReport {
   readonly cases: readonly ParityCase[];
 }
 
-/** Runs every dump on a backend; a file that cannot run is a case with an error. */
+/** Runs every dump (a path, or a File in a page) on a backend; a file that cannot run is a case with an error. */
 export async function runParity(
-  files: readonly string[],
+  files: readonly (string | File)[],
   { backend }: { readonly backend: Backend },
 ): Promise<ParityReport> {
   const cases: ParityCase[] = [];
@@ -36,11 +36,11 @@ export async function runParity(
   return { ok: cases.length > 0 && cases.every((c) => c.ok), cases };
 }
 
-async function runCase(file: string, backend: Backend): Promise<ParityCase> {
-  const blank = { file, device: backend.name, outputs: {}, hidden: {}, grads: {} };
+async function runCase(from: string | File, backend: Backend): Promise<ParityCase> {
+  const blank = { file: nameOf(from), device: backend.name, outputs: {}, hidden: {}, grads: {} };
   let task = 'unknown';
   try {
-    const dump = await Dump.open(file, backend);
+    const dump = await Dump.open(from, backend);
     try {
       task = dump.task;
       const compared = await compareAll(dump, await runnerOf(dump)(dump));
