@@ -1,0 +1,151 @@
+/** Seeded training batches of the emoji corpus: varied pictures of all styles but one, each with a text. */
+
+import { InputError } from '../../core/errors.js';
+import type { Generator } from '../../core/random.js';
+import type { Tokenizer } from '../tokenizer/index.js';
+import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from './augment.js';
+import type { EmojiCorpus, EmojiEntry } from './corpus.js';
+import { emojiTexts } from './text.js';
+
+/** B pictures and B texts; row b of one belongs to row b of the other, and no emoji is there twice. */
+export interface EmojiBatch {
+  readonly size: number;
+  /** float32 [B, 3, S, S], -1 to 1. */
+  readonly images: Float32Array;
+  /** int32 [B, T]: `<s>` text `</s>`, filled up to the longest. */
+  readonly ids: Int32Array;
+  /** [B, T], 1 = padding. */
+  readonly padding: Uint8Array;
+  readonly length: number;
+}
+
+export interface EmojiBatchOptions {
+  /** The style that no batch ever shows; null trains on all. */
+  readonly heldOut: string | null;
+  /** Pictures in a batch; at most as many as there are emoji. */
+  readonly size: number;
+  readonly generator: Generator;
+  readonly augmentation?: Augmentation | null;
+  /** Share of the texts that are the plain label; the others are a tag, or the label and a tag. */
+  readonly labels?: number;
+}
+
+/** Mirrored, these would be another emoji: symbols, flags, and whatever names a side or a direction. */
+const DIRECTED_GROUPS = ['symbols', 'flags'];
+const DIRECTED = /left|right|clockwise|east|west|back|next|last|forward|rewind|play/;
+
+const LABELS = 0.7;
+
+interface Emoji {
+  readonly entries: readonly EmojiEntry[];
+  /** Token ids of the label and of the tags. */
+  readonly texts: readonly (readonly number[])[];
+  readonly mirrorable: boolean;
+}
+
+export class EmojiBatches {
+  readonly #corpus: EmojiCorpus;
+  readonly #tokenizer: Tokenizer;
+  readonly #options: Required<EmojiBatchOptions>;
+  readonly #emoji: readonly Emoji[];
+  /** Emoji that are still to come before they are shuffled again. */
+  #queue: number[] = [];
+
+  constructor(corpus: EmojiCorpus, tokenizer: Tokenizer, options: EmojiBatchOptions) {
+    const { heldOut, size } = options;
+    this.#corpus = corpus;
+    this.#tokenizer = tokenizer;
+    const { augmentation = EMOJI_AUGMENTATION, labels = LABELS } = options;
+    this.#options = { ...options, augmentation, labels };
+    // The only place where training pictures are chosen: the held-out style ends here.
+    const groups = [...corpus.byEmoji().values()].map((all) => all.filter((entry) => entry.style !== heldOut));
+    this.#emoji = groups.filter((entries) => entries.length > 0).map((entries) => this.#prepare(entries));
+    if (!(Number.isInteger(size) && size >= 1 && size <= this.#emoji.length)) {
+      throw new InputError(
+        `A batch must have 1 to ${this.#emoji.length} pictures, one an emoji, and ${size} were asked for.`,
+      );
+    }
+  }
+
+  #prepare(entries: readonly EmojiEntry[]): Emoji {
+    const [{ label, group }] = entries;
+    return {
+      entries,
+      texts: emojiTexts(entries[0]).map((text) => this.#tokenizer.encode(text).ids),
+      mirrorable: !DIRECTED_GROUPS.includes(group) && !DIRECTED.test(label),
+    };
+  }
+
+  /** Emoji that can be drawn. */
+  get emojiCount(): number {
+    return this.#emoji.length;
+  }
+
+  /** The next batch; every emoji comes once before any comes again, each time in a random style. */
+  next(): EmojiBatch {
+    const { size, generator, augmentation } = this.#options;
+    const chosen = this.#choose(size);
+    const S = this.#corpus.size;
+    const images = new Float32Array(size * 3 * S * S);
+    const random = generator.uniform(size * RANDOMS);
+    const rows = chosen.map((index, b) => {
+      const { entries, texts, mirrorable } = this.#emoji[index];
+      const [style, kind, tag] = generator.uniform(3);
+      const picture = this.#corpus.image(entries[Math.floor(style * entries.length)].image);
+      const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
+      const limits = augmentation ?? STILL;
+      augmentedPicture(picture, S, numbers, limits, mirrorable, images, b * 3 * S * S);
+      return this.#text(texts, kind, tag);
+    });
+    return { size, images, ...this.#frame(rows) };
+  }
+
+  #choose(count: number): number[] {
+    const chosen: number[] = [];
+    const taken = new Set<number>();
+    while (chosen.length < count) {
+      if (this.#queue.length === 0) this.#queue = [...this.#options.generator.permutation(this.#emoji.length)];
+      // Right after a shuffle an emoji may come that the batch has already: it waits for the next one.
+      const at = this.#queue.findIndex((index) => !taken.has(index));
+      const [index] = this.#queue.splice(at, 1);
+      taken.add(index);
+      chosen.push(index);
+    }
+    return chosen;
+  }
+
+  /** The label, the label and a tag, or a tag alone. */
+  #text(texts: Emoji['texts'], kind: number, tag: number): readonly number[] {
+    const { labels } = this.#options;
+    if (kind < labels || texts.length < 2) return texts[0];
+    const other = texts[1 + Math.floor(tag * (texts.length - 1))];
+    return kind < (1 + labels) / 2 ? [...texts[0], ...other] : other;
+  }
+
+  #frame(rows: readonly (readonly number[])[]): Pick<EmojiBatch, 'ids' | 'padding' | 'length'> {
+    const { startId, endId, padId } = this.#tokenizer;
+    const length = 2 + rows.reduce((most, row) => Math.max(most, row.length), 0);
+    const ids = new Int32Array(rows.length * length).fill(padId);
+    const padding = new Uint8Array(rows.length * length).fill(1);
+    rows.forEach((row, b) => {
+      ids.set([startId, ...row, endId], b * length);
+      padding.fill(0, b * length, b * length + row.length + 2);
+    });
+    return { ids, padding, length };
+  }
+}
+
+/** No change at all. */
+const STILL: Augmentation = {
+  turn: 0,
+  zoom: 0,
+  stretch: 0,
+  shear: 0,
+  shift: 0,
+  mirror: 0,
+  saturation: 0,
+  grey: 0,
+  hue: 0,
+  contrast: 0,
+  brightness: 0,
+};
