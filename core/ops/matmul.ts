@@ -69,6 +69,7 @@ const op = defineOp({
     { inputs: [{ shape: [5, 7] }, { shape: [7, 4] }], attrs: {} },
     { inputs: [{ shape: [2, 3, 5, 7] }, { shape: [2, 3, 7, 4] }], attrs: {} },
     { inputs: [{ shape: [2, 1, 5, 7] }, { shape: [3, 7, 4] }], attrs: {} },
+    { inputs: [{ shape: [1, 13, 2] }, { shape: [6, 2, 5] }], attrs: {} },
   ],
 });
 

@@ -16,9 +16,16 @@ export function layoutsOf(op: OpDefinition<Attrs>): readonly LayoutName[] {
   // What is written in place may not lie over itself; reshape copies first what it cannot view.
   if (op.mutates || op.name === 'reshape') return ['contiguous'];
   // A variance of 0 turns the last bit of the mean into an error of any size.
-  if (/LayerNorm|layerNorm|std/.test(op.name)) return LAYOUTS.filter((name) => name !== 'lastRepeated');
+  if (op.name === 'std') return LAYOUTS.filter((name) => !name.endsWith('Repeated'));
+  if (/layerNorm/i.test(op.name)) return LAYOUTS.filter((name) => name !== 'lastRepeated');
   return LAYOUTS;
 }
+
+/**
+ * Ops whose operands belong together, so that a kernel may use that they do: the output and log-sum-exp that
+ * attentionBackward takes are attention's. Random ones mean nothing; they are compared as a part of attention's gradient.
+ */
+export const DEPENDENT: readonly string[] = ['attentionBackward'];
 
 /** Every op that has samples, by name. */
 export function sampledOps(): { readonly op: OpDefinition<Attrs>; readonly samples: readonly Sample<Attrs>[] }[] {
