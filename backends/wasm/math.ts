@@ -88,8 +88,8 @@ export function log(f: FunctionBuilder, argument: V128): Vector {
 
 /** erf(t) / t - 1 over t^2 on t <= 0.92 */
 const ERF_SMALL = [
-  0.1283791665804083, -0.37612633190331035, 0.1128368720605131, -0.026858942188002447, 0.005199907961485481,
-  -0.0008130024499616102, 8.316816929964153e-5,
+  0.1283791477130831, -0.37612481150181853, 0.11281682859812694, -0.026761728175780135, 0.004985950098384298,
+  -0.0005953781282093307,
 ];
 /** log(1 - erf(t)) on t from 0.92 to 4 */
 const ERF_LARGE = [
@@ -103,8 +103,8 @@ export function erf(f: FunctionBuilder, argument: V128): Vector {
   const t = f.let(f32x4.pmin(f32x4.abs(x), f32x4.splat(4)));
   const square = f.let(f32x4.mul(x, x));
   const small = f.let(f32x4.add(f32x4.mul(polynomial(square, ERF_SMALL), x), x));
-  const tail = expNegative(f, polynomial(t, ERF_LARGE));
-  const large = f32x4.sub(f32x4.splat(1), tail);
+  const { power, n } = reduceExp(f, f.let(polynomial(t, ERF_LARGE)));
+  const large = f32x4.sub(f32x4.splat(1), f32x4.mul(power, powerOfTwo(n)));
   const sign = v128.and(x, i32x4.splat(0x80000000 | 0));
   return v128.select(f32x4.lt(t, f32x4.splat(0.92)), small, v128.or(large, sign));
 }

@@ -1,4 +1,4 @@
-/** What happens to a finished tile of a product before it is left: bias, GELU, residual. */
+/** What happens to a finished part of a product while it is in the cache: bias, GELU, residual. */
 import {
   type Func,
   type FunctionBuilder,
@@ -60,7 +60,7 @@ export function storePart(f: FunctionBuilder, address: Value<'i32'>, x: Local<'v
   }
 }
 
-/** Adds `finish(c, rowBytes, rows, columns, bias, kept, residual)`: the epilogue over a tile that lies in memory. */
+/** Adds `finish(c, rowBytes, rows, columns, bias, kept, residual)`: the epilogue over a rectangle that lies in memory. */
 export function addFinish(m: ModuleBuilder, e: Epilogue): Func {
   return m.func(['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32'], null, (f) => {
     const [c, rowBytes, rows, columns, bias, kept, residual] = f.params as Local<'i32'>[];

@@ -112,7 +112,6 @@ export function multiplyKernel(rt: Runtime, epilogue: Epilogue): Launch<typeof M
       const cBase = f.let(i32.add(p.c, i32.mul(batch, p.cBatchBytes)));
       f.for(0, p.depth, BLOCK, (k0) => {
         const steps = f.let(i32.min(f.let(i32.sub(p.depth, k0)), BLOCK));
-        const last = f.let(i32.ge(i32.add(k0, BLOCK), p.depth));
         const aBlock = f.let(i32.add(aBase, i32.mul(i32.mul(k0, rowPanels), 4 * ROWS)));
         const bBlock = f.let(i32.add(bBase, i32.mul(i32.mul(k0, columnPanels), 4 * COLUMNS)));
         f.for(columnFrom, columnTo, 1, (j) => {
@@ -121,7 +120,6 @@ export function multiplyKernel(rt: Runtime, epilogue: Epilogue): Launch<typeof M
           const a = f.let(i32.add(aBlock, i32.mul(i32.mul(rowFrom, steps), 4 * ROWS)));
           const aPanel = f.let(i32.mul(steps, 4 * ROWS));
           const c = f.let(i32.add(i32.add(cBase, i32.mul(i32.mul(rowFrom, ROWS), p.cRow)), i32.mul(j, 4 * COLUMNS)));
-          const bias = f.let(i32.add(p.bias, i32.mul(j, 4 * COLUMNS)));
           f.for(rowFrom, rowTo, 1, (i) => {
             const rows = f.let(i32.min(f.let(i32.sub(p.rows, i32.mul(i, ROWS))), ROWS));
             f.if(
@@ -132,12 +130,19 @@ export function multiplyKernel(rt: Runtime, epilogue: Epilogue): Launch<typeof M
                 f.call(merge, scratch, 4 * COLUMNS, c, p.cRow, rows, columns, k0);
               },
             );
-            if (finish) f.if(last, () => f.call(finish, c, p.cRow, rows, columns, bias, p.kept, p.residual));
             f.bump(a, aPanel);
             f.bump(c, i32.mul(p.cRow, ROWS));
           });
         });
       });
+      if (finish) {
+        // The whole rectangle at once: it is still in the cache, and constants are set up only here.
+        const [row, column] = [f.let(i32.mul(rowFrom, ROWS)), f.let(i32.mul(columnFrom, COLUMNS))];
+        const rows = i32.sub(i32.min(f.let(i32.mul(rowTo, ROWS)), p.rows), row);
+        const columns = i32.sub(i32.min(f.let(i32.mul(columnTo, COLUMNS)), p.columns), column);
+        const c = i32.add(i32.add(cBase, i32.mul(row, p.cRow)), i32.shl(column, 2));
+        f.call(finish, c, p.cRow, rows, columns, i32.add(p.bias, i32.shl(column, 2)), p.kept, p.residual);
+      }
     };
   });
 }
