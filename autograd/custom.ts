@@ -41,8 +41,9 @@ export function customFunction(definition: CustomFunction): (...inputs: Tensor[]
 }
 
 /**
- * Activation checkpointing: runs `fn` without keeping what backward needs, and runs it again in backward. Random
- * numbers from the default generator repeat. Parameters used inside get their gradients as usual.
+ * Activation checkpointing (Chen et al. 2016): runs `fn` without keeping what backward needs, and runs it again in
+ * backward. Random numbers from the default generator repeat. Parameters used inside get their gradients as usual; other
+ * tensors that `fn` uses besides its inputs must live until backward.
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   if (!isGradEnabled()) return fn(...inputs);
