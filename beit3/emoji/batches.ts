@@ -43,13 +43,21 @@ interface Emoji {
   readonly mirrorable: boolean;
 }
 
+interface Pair {
+  readonly emoji: Emoji;
+  readonly text: readonly number[];
+}
+
+/** Tokens by which the lengths in a batch differ, more or less: it should not be only four-word names. */
+const LENGTH_SPREAD = 2;
+
 export class EmojiBatches {
   readonly #corpus: EmojiCorpus;
   readonly #tokenizer: Tokenizer;
   readonly #options: Required<EmojiBatchOptions>;
   readonly #emoji: readonly Emoji[];
-  /** Emoji that are still to come before they are shuffled again. */
-  #queue: number[] = [];
+  /** What is left of this round through the emoji. */
+  #planned: Pair[][] = [];
 
   constructor(corpus: EmojiCorpus, tokenizer: Tokenizer, options: EmojiBatchOptions) {
     const { heldOut, size } = options;
@@ -81,37 +89,39 @@ export class EmojiBatches {
     return this.#emoji.length;
   }
 
-  /** The next batch; every emoji comes once before any comes again, each time in a random style. */
+  /** The next batch, each picture in a random style. In a round through all batches no emoji comes twice. */
   next(): EmojiBatch {
     const { size, generator, augmentation } = this.#options;
-    const chosen = this.#choose(size);
+    if (this.#planned.length === 0) this.#planned = this.#plan();
+    const pairs = this.#planned.pop() as Pair[];
     const S = this.#corpus.size;
     const images = new Float32Array(size * 3 * S * S);
     const random = generator.uniform(size * RANDOMS);
-    const rows = chosen.map((index, b) => {
-      const { entries, texts, mirrorable } = this.#emoji[index];
-      const [style, kind, tag] = generator.uniform(3);
-      const picture = this.#corpus.image(entries[Math.floor(style * entries.length)].image);
+    const styles = generator.uniform(size);
+    pairs.forEach(({ emoji: { entries, mirrorable } }, b) => {
+      const picture = this.#corpus.image(entries[Math.floor(styles[b] * entries.length)].image);
       const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
-      const limits = augmentation ?? STILL;
-      augmentedPicture(picture, S, numbers, limits, mirrorable, images, b * 3 * S * S);
-      return this.#text(texts, kind, tag);
+      augmentedPicture(picture, S, numbers, augmentation ?? STILL, mirrorable, images, b * 3 * S * S);
     });
-    return { size, images, ...this.#frame(rows) };
+    return { size, images, ...this.#frame(pairs.map(({ text }) => text)) };
   }
 
-  #choose(count: number): number[] {
-    const chosen: number[] = [];
-    const taken = new Set<number>();
-    while (chosen.length < count) {
-      if (this.#queue.length === 0) this.#queue = [...this.#options.generator.permutation(this.#emoji.length)];
-      // Right after a shuffle an emoji may come that the batch has already: it waits for the next one.
-      const at = this.#queue.findIndex((index) => !taken.has(index));
-      const [index] = this.#queue.splice(at, 1);
-      taken.add(index);
-      chosen.push(index);
-    }
-    return chosen;
+  /**
+   * One round: a text for every emoji, and batches of texts of about the same length. In batches drawn at random,
+   * most of what the model reads would be padding.
+   */
+  #plan(): Pair[][] {
+    const { size, generator } = this.#options;
+    const count = Math.floor(this.#emoji.length / size);
+    const chosen = generator.permutation(this.#emoji.length).subarray(0, count * size);
+    const random = generator.uniform(3 * chosen.length);
+    const pairs = Array.from(chosen, (index, i) => {
+      const emoji = this.#emoji[index];
+      const text = this.#text(emoji.texts, random[3 * i], random[3 * i + 1]);
+      return { emoji, text, place: text.length + LENGTH_SPREAD * random[3 * i + 2] };
+    });
+    pairs.sort((a, b) => a.place - b.place);
+    return Array.from(generator.permutation(count), (k) => pairs.slice(k * size, (k + 1) * size));
   }
 
   /** The label, the label and a tag, or a tag alone. */
