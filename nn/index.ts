@@ -1,4 +1,8 @@
 /** Neural networks: modules, layers, initialisers, losses, optimisers and schedules. */
+// Tensors have their methods for whoever imports this alone.
+import '../core/methods.js';
+import '../autograd/index.js';
+
 export { Buffer, Builder, type BuilderOptions, metaBackend, Parameter, writeValues } from './builder.js';
 export { EMA } from './ema.js';
 export * as functional from './functional.js';

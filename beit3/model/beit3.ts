@@ -74,7 +74,7 @@ class Encoder extends Module {
       const output = scope(() => {
         const y =
           this.#checkpointing && this.training && !state
-            ? checkpoint((h) => layer.forward(h, context), input)
+            ? checkpointed(layer, input, context)
             : layer.forward(input, context, state);
         return { y, state };
       }).y;
@@ -83,6 +83,14 @@ class Encoder extends Module {
     }, x);
     return this.layer_norm ? this.layer_norm.forward(last, context.split) : last;
   }
+}
+
+/** A layer whose activations are computed again in backward; the masks are kept like its input. */
+function checkpointed(layer: EncoderLayer, input: Tensor, { split, keyPadding, bias }: Context): Tensor {
+  const masks = [keyPadding, bias].filter((t) => t !== null);
+  const forward = (h: Tensor, ...kept: Tensor[]): Tensor =>
+    layer.forward(h, { split, keyPadding: keyPadding && kept[0], bias: bias && kept[masks.length - 1] });
+  return checkpoint(forward, input, ...masks);
 }
 
 /** The BEiT-3 backbone: one transformer for images, texts and pairs (Wang et al. 2023, arXiv:2208.10442). */

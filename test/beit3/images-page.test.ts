@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { inflateSync } from 'node:zlib';
 import { build } from 'esbuild';
-import { type Browser, chromium as playwright } from 'playwright-core';
+import { startBrowser } from '../page/browser.js';
 
 const root = new URL('../../../', import.meta.url);
 const fixture = (name: string): Buffer => readFileSync(new URL(`test/fixtures/${name}`, root));
@@ -31,26 +29,9 @@ globalThis.encode = async (address, texts) => {
   return texts.map((text) => tokenizer.encode(text).ids);
 };`;
 
-async function startBrowser(): Promise<Browser | undefined> {
-  const { default: chromium } = await import('@sparticuz/chromium');
-  // The package takes any file of its name in the temporary folder for its own.
-  const before = process.env.TMPDIR;
-  process.env.TMPDIR = join(tmpdir(), 'azulejo-chromium-147');
-  try {
-    mkdirSync(process.env.TMPDIR, { recursive: true });
-    const executablePath = await chromium.executablePath();
-    return await playwright.launch({ executablePath, args: ['--no-sandbox', '--disable-gpu'] });
-  } catch {
-    return undefined;
-  } finally {
-    if (before === undefined) delete process.env.TMPDIR;
-    else process.env.TMPDIR = before;
-  }
-}
-
 it('a page decodes images and cuts texts exactly as Node does', { timeout: 180_000 }, async (t) => {
   const browser = await startBrowser();
-  if (browser === undefined) return t.skip('no browser starts here');
+  if (typeof browser === 'string') return t.skip(browser);
   const bundle = await build({
     stdin: { contents: SCRIPT, resolveDir: fileURLToPath(root) },
     bundle: true,
