@@ -70,7 +70,6 @@ export const i32 = {
   shrU: i32Binary(0x76),
   wrap: (x: I64): Value<'i32'> => value('i32', x.code, [0xa7]),
   truncSat: (x: F32): Value<'i32'> => value('i32', toF32(x).code, [0xfc, 0]),
-  reinterpret: (x: F32): Value<'i32'> => value('i32', toF32(x).code, [0xbc]),
   select: (test: I32, yes: I32, no: I32): Value<'i32'> =>
     value('i32', toI32(yes).code, toI32(no).code, toI32(test).code, [0x1b]),
   min: (x: Value<'i32'>, y: I32): Value<'i32'> => i32.select(i32.lt(x, y), x, y),
@@ -110,7 +109,6 @@ export const f32 = {
   max: f32Binary(0x97),
   convert: (x: I32): Value<'f32'> => value('f32', toI32(x).code, [0xb2]),
   demote: (x: F64): Value<'f32'> => value('f32', toF64(x).code, [0xb6]),
-  reinterpret: (x: I32): Value<'f32'> => value('f32', toI32(x).code, [0xbe]),
   lane: (x: V128, lane: number): Value<'f32'> => value('f32', x.code, [0xfd, 31, lane]),
   select: (test: I32, yes: F32, no: F32): Value<'f32'> =>
     value('f32', toF32(yes).code, toF32(no).code, toI32(test).code, [0x1b]),

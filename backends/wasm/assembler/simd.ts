@@ -6,7 +6,6 @@ import {
   type I32,
   i32Bytes,
   toF32,
-  toF64,
   toI32,
   unsigned,
   type V128,
@@ -40,8 +39,6 @@ const loadLane =
 export const v128 = {
   load: load(0, 2),
   load16x4U: load(4, 1),
-  load8Splat: load(7, 0),
-  load16Splat: load(8, 1),
   load32Splat: load(9, 2),
   load32Zero: load(92, 2),
   load64Zero: load(93, 2),
@@ -49,7 +46,6 @@ export const v128 = {
   load16Lane: loadLane(85, 1),
   load32Lane: loadLane(86, 2),
   constant: (bytes: readonly number[]): Value<'v128'> => value('v128', op(12), bytes),
-  not: unary(77),
   and: binary(78),
   /** x and not y */
   andNot: binary(79),
@@ -57,7 +53,6 @@ export const v128 = {
   xor: binary(81),
   /** Bits of `yes` where the mask is 1, else of `no`. */
   select: (mask: V128, yes: V128, no: V128): Value<'v128'> => value('v128', yes.code, no.code, mask.code, op(82)),
-  anyTrue: (x: V128): Value<'i32'> => value('i32', x.code, op(83)),
   zero: (): Value<'v128'> => v128.constant(new Array<number>(16).fill(0)),
 } as const;
 
@@ -106,7 +101,6 @@ export const f32x4 = {
     typeof x === 'number'
       ? v128.constant([f32Bytes(x), f32Bytes(x), f32Bytes(x), f32Bytes(x)].flat())
       : value('v128', toF32(x).code, op(19)),
-  replaceLane: (x: V128, lane: number, y: F32): Value<'v128'> => value('v128', x.code, toF32(y).code, op(32), [lane]),
   eq: binary(65),
   ne: binary(66),
   lt: binary(67),
@@ -114,7 +108,6 @@ export const f32x4 = {
   le: binary(69),
   ge: binary(70),
   floor: unary(104),
-  nearest: unary(106),
   abs: unary(224),
   neg: unary(225),
   sqrt: unary(227),
@@ -129,17 +122,7 @@ export const f32x4 = {
   pmin: binary(234),
   pmax: binary(235),
   convertS: unary(250),
-  convertU: unary(251),
   demote: unary(94),
   /** x * y + z, fused or not as the engine likes; needs relaxed SIMD. */
   relaxedMadd: (x: V128, y: V128, z: V128): Value<'v128'> => value('v128', x.code, y.code, z.code, op(0x105)),
-} as const;
-
-export const f64x2 = {
-  splat: (x: Value<'f64'> | number): Value<'v128'> => value('v128', toF64(x).code, op(20)),
-  promoteLow: unary(95),
-  add: binary(240),
-  sub: binary(241),
-  mul: binary(242),
-  div: binary(243),
 } as const;
