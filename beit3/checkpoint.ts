@@ -12,6 +12,7 @@ import {
 import type { Backend } from '../core/backend.js';
 import { defaultBackend } from '../core/device.js';
 import { InputError } from '../core/errors.js';
+import { inNode } from '../core/runtime.js';
 import type { Tensor } from '../core/tensor.js';
 import { Builder, writeValues } from '../nn/builder.js';
 import { compareStates, type Module } from '../nn/module.js';
@@ -42,7 +43,7 @@ const EXTRA_ROWS = 3;
 
 /** Config text that lies beside a checkpoint (`config.json`), or null. Node only; a page has no folder to look in. */
 async function siblingConfig(source: SourceLike): Promise<{ config: unknown; configName: string } | null> {
-  if (typeof source !== 'string' || /^[a-z]+:\/\//i.test(source) || typeof process === 'undefined') return null;
+  if (typeof source !== 'string' || /^[a-z]+:\/\//i.test(source) || !inNode()) return null;
   const { dirname, join } = await import('node:path');
   const path = join(dirname(source), 'config.json');
   const { readFile } = await import('node:fs/promises');

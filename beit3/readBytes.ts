@@ -1,6 +1,7 @@
 /** Whole small files (tokenizers, images, labels) from wherever a person keeps them, never more than a given size. */
 
 import { InputError, messageOf } from '../core/errors.js';
+import { inNode } from '../core/runtime.js';
 
 /** A path (Node), an http(s) address, a URL, a Blob or File, or the bytes themselves. */
 export type ByteSource = string | URL | Blob | Uint8Array | ArrayBuffer;
@@ -10,11 +11,6 @@ export interface ReadLimits {
   what: string;
   /** More than this is refused before it is read. */
   maxBytes: number;
-}
-
-/** True in Node, false in a page or its worker. */
-export function inNode(): boolean {
-  return typeof process !== 'undefined' && process.versions?.node !== undefined;
 }
 
 /** How a source is called in messages. */

@@ -1,7 +1,7 @@
 /** From a call of an op to a backend: interceptors, then a kernel, a derived kernel, other ops, or a plain loop. */
 import type { Attrs, Backend, Kernel, Spec, View } from './backend.js';
 import { defaultBackend } from './device.js';
-import { bytesOf, type DType } from './dtype.js';
+import type { DType } from './dtype.js';
 import { OpError } from './errors.js';
 import { type Expr, evaluator } from './expr.js';
 import { broadcastStrides, isContiguous, sizeOf } from './layout.js';
@@ -194,9 +194,4 @@ function evaluate(expr: Expr, attrs: Attrs, inputs: readonly Operand[], result: 
 
 function broadcastView(view: View, shape: readonly number[]): View {
   return { ...view, shape, strides: broadcastStrides(view, shape) };
-}
-
-/** Bytes that the operands and results of a call hold, for profiles. */
-export function bytesMoved(specs: readonly (Spec | null)[]): number {
-  return specs.reduce((n, s) => n + (s === null ? 0 : sizeOf(s.shape) * bytesOf(s.dtype)), 0);
 }

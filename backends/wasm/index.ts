@@ -1,7 +1,9 @@
 /** The CPU backend: SIMD kernels that we assemble ourselves, run by a pool of workers over one shared memory. */
+
 import type { Backend, Block, Kernel, Stats } from '../../core/backend.js';
 import { typedArray } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
+import { canShareMemory, processorCount } from '../../core/runtime.js';
 import { copy } from './copy.js';
 import { compileExpression } from './elementwise.js';
 import * as host from './host.js';
@@ -17,18 +19,11 @@ export interface WasmOptions {
 
 /** A wasm backend with a memory and workers of its own; `dispose` ends them. */
 export async function createBackend(options: WasmOptions = {}): Promise<Backend> {
-  const wanted = Math.max(1, Math.floor(options.threads ?? (await processors())));
-  const shared = wanted > 1 && typeof SharedArrayBuffer !== 'undefined' && globalThis.crossOriginIsolated !== false;
+  const wanted = Math.max(1, Math.floor(options.threads ?? (await processorCount())));
+  const shared = wanted > 1 && canShareMemory();
   const heap = new Heap(shared);
   const runtime = new Runtime(heap, await Pool.start(heap, wanted));
   return new WasmBackend(runtime);
-}
-
-async function processors(): Promise<number> {
-  if (typeof process === 'object' && process.versions?.node) {
-    return (await import('node:os')).availableParallelism();
-  }
-  return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
 
 class WasmBackend implements Backend {

@@ -1,7 +1,8 @@
 /** Image files of all kinds to RGB bytes, as the official data loader (Pillow, `convert('RGB')`) has them. */
 
 import { InputError, messageOf } from '../../core/errors.js';
-import { type ByteSource, inNode, readBytes, sourceName } from '../readBytes.js';
+import { inNode } from '../../core/runtime.js';
+import { type ByteSource, readBytes, sourceName } from '../readBytes.js';
 import { decodeGif } from './gif.js';
 import { isTiffCutOff, readImageHeader } from './header.js';
 import type { RgbImage } from './image.js';

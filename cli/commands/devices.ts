@@ -1,5 +1,6 @@
 import { backendNames, loadBackend } from '../../backends/index.js';
 import { messageOf } from '../../core/errors.js';
+import { canShareMemory } from '../../core/runtime.js';
 import type { Command } from '../command.js';
 import { megabytes } from '../format.js';
 
@@ -24,7 +25,7 @@ export const command: Command = {
     const machine = {
       node: process.versions.node,
       threads: availableParallelism(),
-      sharedMemory: typeof SharedArrayBuffer !== 'undefined',
+      sharedMemory: canShareMemory(),
       simd: WebAssembly.validate(SIMD),
       relaxedSimd: WebAssembly.validate(RELAXED_SIMD),
       memoryBytes: totalmem(),

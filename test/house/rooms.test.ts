@@ -69,6 +69,19 @@ describe('rooms', () => {
     }
   });
 
+  it('only core/runtime.ts asks where we run', () => {
+    for (const room of ['core', 'autograd', 'backends', 'nn', 'checkpoints', 'beit3']) {
+      for (const file of sources(room).filter((f) => !f.endsWith(join('core', 'runtime.ts')))) {
+        const text = readFileSync(file, 'utf8');
+        assert.doesNotMatch(
+          text,
+          /typeof (process|window|document|SharedArrayBuffer)|process\.versions|crossOriginIsolated|navigator/,
+          relative(packageRoot, file),
+        );
+      }
+    }
+  });
+
   it('no cycles between files', () => {
     const graph = new Map<string, string[]>();
     for (const room of Object.keys(MAY)) {

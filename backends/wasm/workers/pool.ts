@@ -1,4 +1,5 @@
 /** A persistent pool of workers that claim chunks of a job in shared memory; the owner takes part in every job. */
+import { inNode } from '../../../core/runtime.js';
 import type { Heap } from '../memory/heap.js';
 import {
   CHUNKS,
@@ -127,7 +128,7 @@ function mayWait(shared: boolean): boolean {
 
 async function startWorker(start: Start): Promise<Handle> {
   const url = new URL('./worker.js', import.meta.url);
-  if (typeof process === 'object' && process.versions?.node) {
+  if (inNode()) {
     const { Worker: NodeWorker } = await import('node:worker_threads');
     const worker = new NodeWorker(url, { workerData: start, execArgv: [] });
     // A worker that cannot start is missing, not fatal: the owner does all chunks.

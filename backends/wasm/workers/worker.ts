@@ -1,4 +1,5 @@
 /** Program of a pool worker, the same in Node (worker_threads) and in a page (module Worker). */
+import { inNode } from '../../../core/runtime.js';
 import {
   CODE_LENGTH,
   CODE_POINTER,
@@ -78,7 +79,7 @@ function instantiate(memory: WebAssembly.Memory, pointer: number, length: number
   return instance.exports.run as Entry;
 }
 
-if (typeof process === 'object' && process.versions?.node) {
+if (inNode()) {
   const { workerData } = await import('node:worker_threads');
   serve(workerData as Start);
 } else {
