@@ -28,17 +28,17 @@ export interface Augmentation {
 
 /** What the quickstart trains with. */
 export const EMOJI_AUGMENTATION: Augmentation = {
-  turn: 0.26,
-  zoom: 0.18,
-  stretch: 0.08,
-  shear: 0.1,
-  shift: 0.12,
+  turn: 0.1,
+  zoom: 0.07,
+  stretch: 0.03,
+  shear: 0.04,
+  shift: 0.05,
   mirror: 0.5,
-  saturation: 0.35,
-  grey: 0.1,
-  hue: 0.18,
-  contrast: 0.25,
-  brightness: 0.12,
+  saturation: 0.18,
+  grey: 0.05,
+  hue: 0.09,
+  contrast: 0.12,
+  brightness: 0.06,
 };
 
 /** Random numbers that one picture takes. */

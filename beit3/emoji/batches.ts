@@ -34,7 +34,7 @@ export interface EmojiBatchOptions {
 const DIRECTED_GROUPS = ['symbols', 'flags'];
 const DIRECTED = /left|right|clockwise|east|west|back|next|last|forward|rewind|play/;
 
-const LABELS = 0.7;
+const LABELS = 0.9;
 
 interface Emoji {
   readonly entries: readonly EmojiEntry[];

@@ -32,7 +32,7 @@ export const DEFAULTS = {
   size: 32,
   patch: 16,
   batch: 128,
-  lr: 1e-3,
+  lr: 6e-4,
   output: 'out/quickstart',
 };
 
