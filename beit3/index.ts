@@ -33,9 +33,7 @@ export {
 export * from './images/index.js';
 export { type InferOptions, inferConfig, inferSpec, type Shapes } from './infer.js';
 export { type LayerDecayOptions, layerDecayGroups } from './layerDecay.js';
-export { normalizeAnswer } from './metrics/answers.js';
-export { type RecallInput, type RetrievalRecall, retrievalRecall } from './metrics/retrieval.js';
-export { vqaScore } from './metrics/vqa.js';
+export * from './metrics/index.js';
 export { Beit3, type Beit3Input, type Beit3Options, type Beit3Output, type Cache } from './model/beit3.js';
 export type { Initialisation } from './model/initialisation.js';
 export { type Comparison, type ParityCase, type ParityReport, runParity, TOLERANCE } from './parity/index.js';

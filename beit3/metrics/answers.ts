@@ -1,3 +1,5 @@
+import { words } from './words.js';
+
 /** Contractions with their apostrophes; answers that lack one of them get it back. */
 const CONTRACTIONS = `ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
 haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've
@@ -24,10 +26,6 @@ const ARTICLES = new Set(['a', 'an', 'the']);
 
 const PUNCTUATION = [...';/[]"{}()=+\\_-><@`,?!'];
 
-/** What Python's str.split() splits at. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: the separators U+001C to U+001F are spaces there
-const SPACES = /[\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
-
 /** The original passes a flag where re.sub takes the largest number of replacements. */
 const MOST_PERIODS = 32;
 
@@ -45,10 +43,8 @@ export function normalizeAnswer(text: string): string {
   }
   let removed = 0;
   rest = rest.replace(/\.(?!\p{Nd})/gu, (period) => (removed++ < MOST_PERIODS ? '' : period));
-  return rest
-    .toLowerCase()
-    .split(SPACES)
-    .filter((word) => word !== '' && !ARTICLES.has(word))
+  return words(rest.toLowerCase())
+    .filter((word) => !ARTICLES.has(word))
     .map((word) => WORDS.get(word) ?? word)
     .join(' ');
 }
