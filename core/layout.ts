@@ -14,6 +14,20 @@ export function sizeOf(shape: readonly number[]): number {
   return n;
 }
 
+/** Checks that every size is a whole number, 0 or more. */
+export function expectSizes(op: string, shape: readonly number[]): void {
+  if (!shape.every((d) => Number.isInteger(d) && d >= 0)) {
+    throw new OpError(op, `expected whole sizes of 0 or more, got ${formatShape(shape)}`);
+  }
+}
+
+/** Whether two layouts of one storage, neither empty, may reach a common element at different places. */
+export function mayOverlap(a: Layout, b: Layout): boolean {
+  const last = ({ shape, strides, offset }: Layout) => shape.reduce((at, d, i) => at + (d - 1) * strides[i], offset);
+  const same = a.offset === b.offset && a.shape.every((d, i) => d === 1 || a.strides[i] === b.strides[i]);
+  return !same && a.offset <= last(b) && b.offset <= last(a);
+}
+
 /** Row-major strides. */
 export function contiguousStrides(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length);

@@ -12,7 +12,7 @@ import {
   typedArray,
 } from './dtype.js';
 import { InputError, OpError } from './errors.js';
-import { contiguousStrides, formatShape, isContiguous, type Layout, sizeOf } from './layout.js';
+import { contiguousStrides, expectSizes, formatShape, isContiguous, type Layout, sizeOf } from './layout.js';
 import { keep, Storage, track } from './memory.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
@@ -116,6 +116,8 @@ export class Tensor {
 
   /** The values in row-major order; float16 and bfloat16 come as Float32Array. */
   async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
+    // Freed memory may hold another tensor already.
+    this.view();
     const source = compact(this);
     // The offset of an empty view may lie past the end.
     const start = this.size === 0 ? 0 : source.offset * bytesOf(this.dtype);
@@ -179,10 +181,7 @@ export function empty(shape: readonly number[], dtype: DType, backend: Backend =
       `The ${backend.name} backend has no ${dtype}; use one of ${[...backend.caps.dtypes].join(', ')}.`,
     );
   }
-  for (const d of shape) {
-    if (!Number.isInteger(d) || d < 0)
-      throw new OpError('empty', `expected sizes of 0 or more, got ${formatShape(shape)}`);
-  }
+  expectSizes('empty', shape);
   const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype));
   return new Tensor(new Storage(backend, block), dtype, {
     shape: [...shape],

@@ -1,9 +1,11 @@
 import { call } from '../dispatch.js';
 import { OpError } from '../errors.js';
+import { mayOverlap } from '../layout.js';
 import { scope } from '../memory.js';
 import { noGrad } from '../modes.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
+import { clone } from './contiguous.js';
 import { expand } from './expand.js';
 import { expectShape } from './fused.js';
 import { need } from './rules.js';
@@ -33,11 +35,18 @@ const op = defineOp({
 export function assign(target: Tensor, source: Tensor): void {
   if (target.node)
     throw new OpError('assign', `expected a leaf or a detached tensor as target, got ${target} with a history`);
-  if (target.shape.some((d, i) => d > 1 && target.strides[i] === 0)) {
+  if (target.size > 0 && target.shape.some((d, i) => d > 1 && target.strides[i] === 0)) {
     throw new OpError(
       'assign',
       `expected a target with memory for each element, got ${target} that repeats some (expand)`,
     );
   }
-  noGrad(() => scope(() => call(op, [target, expand(source, target.shape)], {})));
+  noGrad(() =>
+    scope(() => {
+      const values = expand(source, target.shape);
+      // A copy in place must not read what it has written already.
+      const onto = source.storage === target.storage && target.size > 0 && mayOverlap(target, values);
+      call(op, [target, onto ? clone(values) : values], {});
+    }),
+  );
 }

@@ -1,6 +1,6 @@
 import { call1 } from '../dispatch.js';
 import { OpError } from '../errors.js';
-import { broadcastStrides, formatShape, sameShape } from '../layout.js';
+import { broadcastStrides, expectSizes, formatShape, sameShape } from '../layout.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
 import { need } from './rules.js';
@@ -14,6 +14,7 @@ const op = defineOp<ShapeAttrs>({
   moves: true,
   infer(inputs, { shape }) {
     const x = need('expand', inputs, 0);
+    expectSizes('expand', shape);
     const lead = shape.length - x.shape.length;
     if (lead < 0 || x.shape.some((d, i) => d !== 1 && d !== shape[lead + i])) {
       throw new OpError(

@@ -1,6 +1,6 @@
 import { call1 } from '../dispatch.js';
 import { OpError } from '../errors.js';
-import { formatShape, normalizeAxis, sameShape, sizeOf, viewStrides } from '../layout.js';
+import { expectSizes, formatShape, normalizeAxis, sameShape, sizeOf, viewStrides } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
@@ -13,6 +13,7 @@ const op = defineOp<ShapeAttrs>({
   moves: true,
   infer(inputs, { shape }) {
     const x = need('reshape', inputs, 0);
+    expectSizes('reshape', shape);
     if (sizeOf(shape) !== sizeOf(x.shape)) {
       throw new OpError(
         'reshape',

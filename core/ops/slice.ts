@@ -88,8 +88,10 @@ export function slice(x: Tensor, axis: number, start = 0, end = Number.POSITIVE_
   const length = x.shape[a];
   const bound = (v: number) => Math.min(Math.max(v < 0 ? v + length : v, 0), length);
   const from = bound(start);
-  const count = Math.max(0, Math.ceil((bound(end) - from) / step));
-  if (!Number.isInteger(from)) throw new OpError('slice', `expected whole bounds, got ${start} and ${end}`);
+  const to = bound(end);
+  const count = Math.max(0, Math.ceil((to - from) / step));
+  if (!Number.isInteger(from) || !Number.isInteger(to))
+    throw new OpError('slice', `expected whole bounds, got ${start} and ${end}`);
   return call1(op, [x], {
     shape: x.shape.with(a, count),
     starts: x.shape.map((_, i) => (i === a ? from : 0)),

@@ -70,6 +70,14 @@ test('promotion follows the wider dtype; a fraction beside integers makes floats
   });
 });
 
+testEach('a tensor that was freed is not read', async () => {
+  const x = tensor([1]);
+  x.dispose();
+  for (const read of [() => x.data(), () => x.toArray(), () => x.item()]) {
+    await assert.rejects(read, /^OpError: \[tensor\] float32\[1\] was used after it was freed/);
+  }
+});
+
 test('what does not fit is refused in one sentence', async () => {
   await azulejo.useBackend('reference');
   scope(() => {

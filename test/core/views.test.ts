@@ -54,6 +54,33 @@ testEach('a write through a view is seen by the whole', async () => {
   assert.deepEqual([...Array.from(data)], [0, 1, 10, 3, 4, 20]);
 });
 
+testEach('an assignment between parts that overlap reads what was there before', async () => {
+  // Large enough for several threads.
+  const side = 600;
+  const values = Float32Array.from({ length: side * side }, (_, i) => i);
+  const x = tensor(values, { shape: [side, side] });
+  scope(() => assign(x, transpose(x)));
+  const turned = await x.data();
+  assert.ok(turned.every((v, i) => v === (i % side) * side + Math.floor(i / side)));
+  const flat = reshape(x, [side * side]);
+  scope(() => assign(flat, tensor(values)));
+  scope(() => assign(slice(flat, 0, 1), slice(flat, 0, 0, -1)));
+  assert.ok((await flat.data()).every((v, i) => v === Math.max(0, i - 1)));
+  scope(() => assign(slice(flat, 0, 0, -1), slice(flat, 0, 1)));
+  assert.ok((await flat.data()).every((v, i) => v === Math.min(i, side * side - 2)));
+  x.dispose();
+  flat.dispose();
+});
+
+testEach('an assignment to nothing is one', () => {
+  scope(() => {
+    const x = reshape(arange(0), [3, 0]);
+    assign(x, reshape(arange(0), [3, 0]));
+    assign(slice(reshape(arange(6), [2, 3]), 1, 3), tensor(1, { dtype: 'int32' }));
+    assert.throws(() => assign(x, reshape(arange(6), [3, 2])), OpError);
+  });
+});
+
 testEach('pieces have their sizes and content', async () => {
   const read = async (fn: (x: Tensor) => Tensor) => {
     const { shape, data } = await readOne(() => fn(reshape(arange(10), [2, 5])));
@@ -80,11 +107,15 @@ testEach('wrong views say what was expected', () => {
       () => reshape(x, [4]),
       () => reshape(x, [-1, -1]),
       () => reshape(x, [-1, 4]),
+      () => reshape(x, [-2, -3]),
+      () => reshape(x, [1.5, 4]),
       () => permute(x, [0, 0]),
       () => permute(x, [0]),
       () => transpose(x, 0, 2),
       () => slice(x, 2),
       () => slice(x, 0, 0, 1, 0),
+      () => slice(x, 1, 0, 1.5),
+      () => slice(x, 1, Number.NaN),
       () => narrow(x, 1, 2, 2),
       () => select(x, 0, 2),
       () => split(x, [1, 1], 1),
@@ -93,6 +124,8 @@ testEach('wrong views say what was expected', () => {
       () => squeeze(x, 0),
       () => expand(x, [2, 4]),
       () => expand(x, [3]),
+      () => expand(tensor(1), [-2]),
+      () => expand(tensor(1), [2.5]),
       () => flatten(x, 1, 0),
     ];
     for (const [i, call] of wrong.entries()) {
