@@ -4,7 +4,7 @@ import { sameShape } from '../core/layout.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
 import type { Operand, SpecOrNull } from '../core/op.js';
-import { add, cast, ones, reshape, sum } from '../core/ops/index.js';
+import { add, cast, clone, ones, reshape, sum } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
 import { type Edge, edgeOf, type Node } from './node.js';
 
@@ -44,10 +44,12 @@ export function propagate(seeds: readonly { edge: Edge; gradient: Tensor }[], re
   const nodes = reachable(seeds.map((s) => s.edge));
   // Gradients waiting for their node, by node and output.
   const pending = new Map<Node, Operand[]>();
+  const leaves = new Set<Tensor>();
   for (const n of nodes) n.retain();
   const deliver = (edge: Edge, gradient: Tensor): void => {
     if ('leaf' in edge) {
       accumulate(edge.leaf, gradient);
+      leaves.add(edge.leaf);
       return;
     }
     let slots = pending.get(edge.node);
@@ -65,13 +67,14 @@ export function propagate(seeds: readonly { edge: Edge; gradient: Tensor }[], re
       if (!grads) continue;
       pending.delete(node);
       try {
+        const { saved } = node;
         const results = scope(() => {
-          const thunks = node.backward(grads, node.saved);
+          const thunks = node.backward(grads, saved);
           return node.edges.map((edge, i) => {
             const thunk = edge && thunks[i];
             if (!thunk) return null;
             const g = fit(thunk(), node.inputs[i] as NonNullable<SpecOrNull>);
-            return grads.includes(g) || node.saved.includes(g) ? g.detach() : g;
+            return grads.includes(g) || saved.includes(g) ? g.detach() : g;
           });
         });
         for (const g of results) if (g) keep(g);
@@ -88,6 +91,7 @@ export function propagate(seeds: readonly { edge: Edge; gradient: Tensor }[], re
     for (const slots of pending.values()) for (const g of slots) g?.dispose();
     for (const n of nodes) n.release();
   }
+  for (const leaf of leaves) own(leaf);
 }
 
 function reachable(edges: readonly Edge[]): Node[] {
@@ -114,6 +118,14 @@ function joined(before: Operand, gradient: Tensor): Tensor {
 function accumulate(leaf: Tensor, gradient: Tensor): void {
   if (leaf.disposed) gradient.dispose();
   else leaf.grad = joined(leaf.grad, gradient);
+}
+
+/** Gives a leaf's gradient memory of its own: two leaves may have got the same, or what the caller passed in. */
+function own(leaf: Tensor): void {
+  const g = leaf.grad;
+  if (!g?.storage.shared) return;
+  leaf.grad = keep(clone(g));
+  g.dispose();
 }
 
 /** A gradient in the shape and dtype of what it belongs to: broadcast axes are summed. */

@@ -20,10 +20,11 @@ export function customFunction(definition: CustomFunction): (...inputs: Tensor[]
   return (...inputs) =>
     scope(() => {
       const { outputs: made, saved = [] } = noGrad(() => definition.forward(...inputs));
-      const outputs = made.map((t) => (inputs.includes(t) ? t.detach() : t));
+      // Handles of our own: what `forward` returns may be an input, the same twice, or a tensor of the caller's.
+      const outputs = made.map((t) => t.detach());
       if (!isGradEnabled() || !inputs.some((t) => t.requiresGrad)) return outputs;
       const rule = (grads: readonly Operand[], kept: readonly Operand[]) =>
-        definition.backward(grads, kept).map((g) => g && (() => g));
+        definition.backward(grads, kept).map((g) => g && (() => g.detach()));
       const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
       // Nothing would hang on a node without differentiable outputs, and nothing would release it.
       if (!outputs.some((t) => isFloat(t.dtype))) return outputs;
@@ -43,13 +44,14 @@ export function customFunction(definition: CustomFunction): (...inputs: Tensor[]
 /**
  * Activation checkpointing (Chen et al. 2016): runs `fn` without keeping what backward needs, and runs it again in
  * backward. Random numbers from the default generator repeat. Parameters used inside get their gradients as usual; other
- * tensors that `fn` uses besides its inputs must live until backward.
+ * tensors that `fn` uses must live until backward, and computed ones that require gradients must be among its inputs.
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   if (!isGradEnabled()) return fn(...inputs);
   const generator = defaultGenerator();
   const state = generator.state();
-  const output = noGrad(() => scope(() => fn(...inputs)));
+  // A handle of our own: `fn` may return an input, a parameter, or a tensor of the caller's.
+  const output = noGrad(() => scope(() => fn(...inputs).detach()));
   const edges = inputs.map(edgeOf);
   const specs = inputs.map((t) => ({ dtype: t.dtype, shape: t.shape }));
   const backward = (grads: readonly Operand[], saved: readonly Operand[]) => {
@@ -74,7 +76,6 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
       return g && (() => g);
     });
   };
-  const result = output.requiresGrad || inputs.includes(output) ? output.detach() : output;
-  record(new Node('checkpoint', specs, 1, edges, inputs, backward), [result], () => true);
-  return result;
+  record(new Node('checkpoint', specs, 1, edges, inputs, backward), [output], () => true);
+  return output;
 }

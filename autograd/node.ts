@@ -1,4 +1,5 @@
 import type { Attrs } from '../core/backend.js';
+import { OpError } from '../core/errors.js';
 import { keep } from '../core/memory.js';
 import type { OpDefinition, Operand, SpecOrNull } from '../core/op.js';
 import type { GradientNode, Tensor } from '../core/tensor.js';
@@ -19,6 +20,8 @@ export class Node implements GradientNode {
   readonly id = nextId++;
   readonly edges: readonly (Edge | null)[];
   #saved: readonly Operand[] | null;
+  /** What the saved tensors' storage had seen when they were saved. */
+  readonly #versions: readonly number[];
   #references = 0;
 
   constructor(
@@ -31,14 +34,24 @@ export class Node implements GradientNode {
   ) {
     this.edges = edges;
     this.#saved = saved.map((t) => t && keep(t.detach()));
+    this.#versions = saved.map((t) => t?.storage.version ?? 0);
     for (const e of edges) if (e && 'node' in e) e.node.retain();
   }
 
-  /** The saved tensors; throws when an earlier backward consumed them. */
+  /** The saved tensors; throws when an earlier backward consumed them, or when something has written over them. */
   get saved(): readonly Operand[] {
     if (this.#saved === null) {
       throw new Error(`backward went through ${this.name} a second time; pass retainGraph to the first backward`);
     }
+    this.#saved.forEach((t, i) => {
+      if (t && t.storage.version !== this.#versions[i]) {
+        throw new OpError(
+          this.name,
+          `expected ${t} as it was in the call, got it changed in place (assign, a step of an optimiser); ` +
+            'run backward before the change, or give the call a clone',
+        );
+      }
+    });
     return this.#saved;
   }
 

@@ -69,6 +69,7 @@ function backendOf(op: OpDefinition, inputs: readonly Operand[]): Backend {
 /** Runs a call on its backend; nothing is recorded. */
 export function execute({ op, inputs, attrs }: Call): Tensor[] {
   const specs = op.infer(inputs, attrs);
+  if (op.mutates) for (const i of op.mutates(attrs)) inputs[i]?.storage.change();
   if (op.view) {
     const x = inputs[0] as Tensor;
     x.view();

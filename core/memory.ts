@@ -4,10 +4,26 @@ import type { Backend, Block } from './backend.js';
 /** A block of a backend's memory, shared by all views of it and freed with the last one. */
 export class Storage {
   #references = 0;
+  #version = 0;
   constructor(
     readonly backend: Backend,
     readonly block: Block,
   ) {}
+
+  /** How often an op has written in place: who saved a tensor for later learns whether it still holds the same. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Says that the content is about to change. */
+  change(): void {
+    this.#version++;
+  }
+
+  /** Whether more than one handle holds it. */
+  get shared(): boolean {
+    return this.#references > 1;
+  }
 
   retain(): void {
     this.#references++;
