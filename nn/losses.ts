@@ -1,11 +1,14 @@
 /** Losses: scalars (or one value a row) that are differentiated. */
+import { isFloat, promote } from '../core/dtype.js';
 import { OpError } from '../core/errors.js';
 import { sameShape } from '../core/layout.js';
 import { scope } from '../core/memory.js';
+import { widen } from '../core/ops/fused.js';
 import {
   add,
   affine,
   arange,
+  cast,
   crossEntropy,
   div,
   greater,
@@ -82,9 +85,12 @@ export interface CosineOptions {
 /** x . y / (|x| |y|) along an axis, which goes; operands broadcast. */
 export function cosineSimilarity(x: Tensor, y: Tensor, { axis = -1, eps = 1e-8 }: CosineOptions = {}): Tensor {
   return scope(() => {
+    // Squares of 16-bit floats, and the square of eps, may be none themselves.
+    const [a, b] = [widen(x), widen(y)];
     // The bound is on the squares: the root has no gradient at 0.
     const length = (t: Tensor) => sqrt(maximum(sum(square(t), axis), eps * eps));
-    return div(sum(mul(x, y), axis), mul(length(x), length(y)));
+    const cosine = div(sum(mul(a, b), axis), mul(length(a), length(b)));
+    return isFloat(x.dtype) && isFloat(y.dtype) ? cast(cosine, promote(x.dtype, y.dtype)) : cosine;
   });
 }
 

@@ -90,7 +90,8 @@ export async function createBackend(): Promise<Backend> {
   const stats: Stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
   return {
     name: 'reference',
-    caps: { dtypes: new Set<DType>(DTYPES), storageOnly: new Set<DType>() },
+    // 16-bit floats are computed in float32, as everywhere: a decomposition rounds its results only.
+    caps: { dtypes: new Set<DType>(DTYPES), storageOnly: new Set<DType>(['float16', 'bfloat16']) },
     kernels: new Map<string, Kernel>(),
     stats,
     compile: () => null,

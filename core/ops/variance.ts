@@ -1,12 +1,15 @@
 import type { Spec } from '../backend.js';
 import { call1 } from '../dispatch.js';
+import { isFloat } from '../dtype.js';
 import { normalizeAxes, sizeOf } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
 import { affine } from './affine.js';
+import { cast } from './cast.js';
 import { div } from './div.js';
 import { equal } from './equal.js';
+import { widen } from './fused.js';
 import { maskedFill } from './maskedFill.js';
 import { mean } from './mean.js';
 import { mul } from './mul.js';
@@ -31,7 +34,11 @@ export function variance(
 ): Tensor {
   const list = normalizeAxes('variance', axes, x.rank);
   const divisor = Math.max(0, sizeOf(list.map((a) => x.shape[a])) - correction);
-  return scope(() => div(sum(square(sub(x, mean(x, list, true))), list, keepDims), divisor));
+  return scope(() => {
+    const wide = widen(x);
+    const result = div(sum(square(sub(wide, mean(wide, list, true))), list, keepDims), divisor);
+    return isFloat(x.dtype) ? cast(result, x.dtype) : result;
+  });
 }
 
 interface DeviationAttrs extends ReduceAttrs {
