@@ -234,16 +234,19 @@ export class AdamW extends Optimiser {
 
   loadStateDict(state: ReadonlyMap<string, Tensor>, steps: StepCounts): void {
     const loaded = this.savedFor(state, ['exp_avg', 'exp_avg_sq']);
-    this.dispose();
+    const names = new Set(loaded.map(({ slot }) => slot.name));
+    for (const [name, { m, v }] of this.#state) {
+      if (names.has(name)) continue;
+      for (const t of [m, v]) t.dispose();
+      this.#state.delete(name);
+    }
+    // Into what is there: the saved tensors may be these, and two states at a time may be too many.
     for (const { slot, saved } of loaded) {
       const own = this.#stateOf(slot);
       assign(own.m, saved[0]);
       assign(own.v, saved[1]);
     }
-    this.loadCounts(
-      loaded.map(({ slot }) => slot.name),
-      steps,
-    );
+    this.loadCounts([...names], steps);
   }
 
   protected forget(): void {
@@ -314,12 +317,10 @@ export class SGD extends Optimiser {
 
   loadStateDict(state: ReadonlyMap<string, Tensor>, steps: StepCounts): void {
     const loaded = this.savedFor(state, ['momentum_buffer']);
+    const fresh = new Map(loaded.map(({ slot, saved }) => [slot.name, noGrad(() => keep(clone(saved[0])))] as const));
+    // Only now: the saved tensors may be the optimiser's own.
     this.dispose();
-    for (const { slot, saved } of loaded)
-      this.#momenta.set(
-        slot.name,
-        noGrad(() => keep(clone(saved[0]))),
-      );
+    for (const [name, t] of fresh) this.#momenta.set(name, t);
     const names = this.#options.momentum === 0 ? this.slots.map((s) => s.name) : loaded.map(({ slot }) => slot.name);
     this.loadCounts(names, steps);
   }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import '../../index.js';
 import { InputError } from '../../core/errors.js';
 import { scope } from '../../core/memory.js';
-import { add, mul, sum } from '../../core/ops/index.js';
+import { add, assign, mul, sum } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { Builder, type Parameter } from '../../nn/builder.js';
@@ -274,6 +274,45 @@ testEach('EMA follows the weights, lends them and gives them back', async () => 
   assert.deepEqual(await weights(), [-3, -6]);
   assert.deepEqual(Array.from(await (ema.stateDict().get('weight') as Tensor).data()), [0, 0]);
   freeAll([ema, sgd, layer]);
+});
+
+testEach('EMA of 16-bit weights moves by small steps, and is not rounded where it lends them', async () => {
+  for (const dtype of ['float16', 'bfloat16'] as const) {
+    const layer = new Linear(new Builder({ dtype }), 1, 1, { weight: ones, bias: false });
+    const ema = new EMA(layer, 0.999);
+    scope(() => assign(layer.weight, tensor([[2]])));
+    const average = async () => (await (ema.stateDict().get('weight') as Tensor).data())[0];
+    const wanted = (steps: number) => 2 - 0.999 ** steps;
+    for (let i = 0; i < 100; i++) ema.update();
+    assert.ok(Math.abs((await average()) - wanted(100)) < 1e-5, `${dtype}: ${await average()}`);
+    const lent = await ema.with(async () => (await layer.weight.data())[0]);
+    assert.ok(Math.abs(lent - wanted(100)) < 4e-3, `${lent}`);
+    assert.equal((await layer.weight.data())[0], 2);
+    assert.ok(Math.abs((await average()) - wanted(100)) < 1e-5, 'the average is as it was');
+    freeAll([ema, layer]);
+  }
+});
+
+testEach('an optimiser takes back its own state', async () => {
+  const makers = [
+    (p: Parameter) => new AdamW([['p', p]], { lr: 0.1 }),
+    (p: Parameter) => new SGD([['p', p]], { lr: 0.1, momentum: 0.9 }),
+  ];
+  for (const make of makers) {
+    const p = new Builder().parameter([2], ones);
+    const optimiser = make(p);
+    scope(() => sum(mul(p, p)).backward());
+    optimiser.step();
+    const values = () => Promise.all([...optimiser.stateDict()].map(async ([n, t]) => [n, Array.from(await t.data())]));
+    const before = await values();
+    assert.ok(before.length > 0);
+    optimiser.loadStateDict(optimiser.stateDict(), optimiser.stepCounts());
+    assert.deepEqual(await values(), before);
+    assert.deepEqual([...optimiser.stepCounts()], [['p', 1]]);
+    optimiser.loadStateDict(new Map(), 0);
+    assert.equal(optimiser.stateDict().size, 0);
+    freeAll([optimiser, p]);
+  }
 });
 
 testEach('an optimiser finds the least squares line', async () => {
