@@ -85,14 +85,17 @@ export class Pool {
     Atomics.store(control, STATE, OPEN);
     Atomics.add(control, GENERATION, 1);
     if (Atomics.load(control, SLEEPING) > 0) Atomics.notify(control, GENERATION, chunks - 1);
+    let failed = false;
     try {
       work(control, code.entry, scratch);
     } finally {
       Atomics.store(control, NEXT_CHUNK, chunks);
       Atomics.and(control, STATE, ~OPEN);
       this.waitForWorkers();
+      // Also when this thread has trapped: the next job must not hear of it.
+      failed = Atomics.exchange(control, FAILED, 0) !== 0;
     }
-    if (Atomics.exchange(control, FAILED, 0) !== 0) throw new Error('a wasm kernel failed in a worker');
+    if (failed) throw new Error('a wasm kernel failed in a worker');
   }
 
   private waitForWorkers(): void {
@@ -106,12 +109,14 @@ export class Pool {
   }
 
   async dispose(): Promise<void> {
-    if (this.workers.length === 0) return;
+    const { workers } = this;
+    if (workers.length === 0) return;
+    // From now on jobs are done here alone: one that a dying worker had joined would never end.
+    this.workers = [];
     Atomics.store(this.control, STOP, 1);
     Atomics.add(this.control, GENERATION, 1);
     Atomics.notify(this.control, GENERATION);
-    await Promise.all(this.workers.map((w) => w.end()));
-    this.workers = [];
+    await Promise.all(workers.map((w) => w.end()));
   }
 }
 
