@@ -14,7 +14,7 @@ import { defaultBackend } from '../core/device.js';
 import { InputError } from '../core/errors.js';
 import { inNode } from '../core/runtime.js';
 import type { Tensor } from '../core/tensor.js';
-import { Builder, writeValues } from '../nn/builder.js';
+import { Builder, metaBackend, writeValues } from '../nn/builder.js';
 import { compareStates, type Module } from '../nn/module.js';
 import type { ModelSpec, Task } from './config.js';
 import { type AnyTaskModel, createModel, type TaskModels } from './heads/index.js';
@@ -104,48 +104,66 @@ export async function loadModel<T extends Task = Task>(
   const checkpoint = await openCheckpoint(source);
   try {
     const spec = (await specOf(checkpoint, source, options)) as ModelSpec & { readonly task: T };
-    const builder = new Builder({ backend: options.backend ?? defaultBackend(), initialize: false });
-    const model = createModel(builder, spec, { all: options.all });
-    try {
-      const unused = await fillModule(
-        model as Module,
-        checkpoint.tensors,
-        typeof source === 'string' ? source : 'The checkpoint',
-        options,
-      );
-      model.eval();
-      return { model, spec, unused };
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+    const { model, unused } = await makeFilled(
+      (b) => createModel(b, spec, { all: options.all }) as TaskModels[T] & Module,
+      checkpoint.tensors,
+      typeof source === 'string' ? source : 'The checkpoint',
+      options,
+    );
+    model.eval();
+    return { model, spec, unused };
   } finally {
     await checkpoint.close();
   }
 }
 
-/** Streams the tensors of `entries` into a module of the same names; returns the names it had no use for. */
-export async function fillModule(
-  model: Module,
+/**
+ * Makes a module and streams the tensors of its names into it. What does not fit is told before any memory is taken:
+ * the sizes in a config can be anything. `unused` are the names that it had no use for.
+ */
+export async function makeFilled<M extends Module>(
+  make: (b: Builder) => M,
   entries: ReadonlyMap<string, TensorEntry>,
   source: string,
-  { onProgress }: Pick<LoadOptions, 'onProgress'> = {},
-): Promise<string[]> {
-  const own = model.stateDict();
-  const shapes = new Map<string, { shape: readonly number[] }>(entries);
+  { backend = defaultBackend(), onProgress }: Pick<LoadOptions, 'backend' | 'onProgress'> = {},
+): Promise<{ model: M; unused: string[] }> {
+  expectFit(make(new Builder({ backend: metaBackend(), initialize: false })).stateDict(), entries, source);
+  const model = make(new Builder({ backend, initialize: false }));
+  try {
+    return { model, unused: await fill(model, entries, onProgress) };
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+/** Whether the position table has to be resized. */
+function isResized(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>): boolean {
   const table = own.get(POSITIONS);
   const stored = entries.get(POSITIONS);
-  const resize =
-    table &&
-    stored &&
-    stored.shape.length === 2 &&
+  return (
+    table !== undefined &&
+    stored?.shape.length === 2 &&
     stored.shape[0] !== table.shape[0] &&
-    stored.shape[1] === table.shape[1];
-  if (resize) shapes.set(POSITIONS, table);
+    stored.shape[1] === table.shape[1]
+  );
+}
+
+function expectFit(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>, source: string): void {
+  const shapes = new Map<string, { shape: readonly number[] }>(entries);
+  if (isResized(own, entries)) shapes.set(POSITIONS, own.get(POSITIONS) as Tensor);
   for (const name of shapes.keys()) if (!own.has(name)) shapes.delete(name);
   const problem = compareStates(own, shapes);
   if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);
+}
 
+async function fill(
+  model: Module,
+  entries: ReadonlyMap<string, TensorEntry>,
+  onProgress: LoadOptions['onProgress'],
+): Promise<string[]> {
+  const own = model.stateDict();
+  const resize = isResized(own, entries);
   const total = [...own.keys()].reduce((n, name) => n + (entries.get(name) as TensorEntry).byteLength, 0);
   let done = 0;
   for (const [name, target] of own) {

@@ -41,6 +41,9 @@ interface Hypothesis {
   readonly ids: number[];
 }
 
+/** Upper bound of maxLength; models end long before. */
+const MOST_TOKENS = 1 << 16;
+
 /** Candidates looked at per beam and step. */
 const CANDIDATES = 3;
 
@@ -58,8 +61,10 @@ export async function generate(model: Captioning, image: Tensor, options: Genera
   } = options;
   if (!(Number.isInteger(numBeams) && numBeams >= 1 && numBeams <= 64))
     throw new InputError(`The number of beams must be a whole number from 1 to 64, got ${numBeams}.`);
-  if (!(Number.isInteger(maxLength) && maxLength >= 3))
-    throw new InputError(`The longest caption must be a whole number of 3 or more tokens, got ${maxLength}.`);
+  if (!(Number.isInteger(maxLength) && maxLength >= 3 && maxLength <= MOST_TOKENS))
+    throw new InputError(
+      `The longest caption must be a whole number from 3 to ${MOST_TOKENS} tokens, got ${maxLength}.`,
+    );
   const B = image.shape[0];
   const rows = B * numBeams;
 

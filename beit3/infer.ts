@@ -13,7 +13,8 @@ const HEADS: readonly (readonly [Task, string])[] = [
   ['captioning', 'mlm_head.weight'],
 ];
 
-const CLASS_WEIGHT: Record<Task, string | null> = {
+/** The weight whose rows are the classes of a task. */
+export const CLASS_WEIGHT: Record<Task, string | null> = {
   imageclassification: 'head.weight',
   vqav2: 'head.3.weight',
   nlvr2: 'head.dense2.weight',

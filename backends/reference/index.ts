@@ -15,6 +15,7 @@ import {
   toHalf,
   typedArray,
 } from '../../core/dtype.js';
+import { InputError } from '../../core/errors.js';
 import { sizeOf } from '../../core/layout.js';
 
 interface HostBlock extends Block {
@@ -40,6 +41,17 @@ class Packed16 {
 }
 
 type Store = TypedArray | Packed16;
+
+/** Rounded up, so that every dtype can view the whole block. */
+function memoryFor(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(Math.ceil(bytes / 8) * 8);
+  } catch {
+    throw new InputError(
+      `The reference backend got no memory for ${Math.ceil(bytes / 2 ** 20)} MB; use a smaller model, batch or image.`,
+    );
+  }
+}
 
 function memoryOf(block: Block): ArrayBuffer {
   return (block as HostBlock).memory;
@@ -96,11 +108,11 @@ export async function createBackend(): Promise<Backend> {
     stats,
     compile: () => null,
     alloc(bytes: number): HostBlock {
+      const memory = memoryFor(bytes);
       stats.liveBytes += bytes;
       stats.liveBlocks++;
       stats.peakBytes = Math.max(stats.peakBytes, stats.liveBytes);
-      // Rounded up, so that every dtype can view the whole block.
-      return { bytes, memory: new ArrayBuffer(Math.ceil(bytes / 8) * 8) };
+      return { bytes, memory };
     },
     free(block: Block): void {
       stats.liveBytes -= block.bytes;

@@ -4,15 +4,16 @@ import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
 import { affine, globalNorm, mul, sum } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { Builder } from '../../nn/builder.js';
+import type { Builder } from '../../nn/builder.js';
 import { bceWithLogits, captioningLoss, crossEntropy } from '../../nn/losses.js';
 import { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import { schedule } from '../../nn/schedules.js';
-import { fillModule } from '../checkpoint.js';
-import { type Beit3Config, parseConfig, type Task } from '../config.js';
+import { makeFilled } from '../checkpoint.js';
+import type { Beit3Config, Task } from '../config.js';
 import { generate } from '../generate.js';
 import { createModel, type TaskModels } from '../heads/index.js';
+import { CLASS_WEIGHT, inferConfig } from '../infer.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { retrievalRecall } from '../metrics/retrieval.js';
 import { vqaScore } from '../metrics/vqa.js';
@@ -23,26 +24,34 @@ import { evaluate, type Results, scalar } from './run.js';
 
 type Runner = (dump: Dump) => Promise<Results>;
 
-function configOf(dump: Dump): { config: Beit3Config; numClasses: number } {
+/** The sizes in the metadata; what they leave out is told from the weights. */
+function configOf(dump: Dump, task?: Task): { config: Beit3Config; numClasses: number } {
   const json = dump.json('config');
-  return { config: parseConfig(json, dump.file), numClasses: Number(json.num_classes ?? 0) };
+  const state = dump.group('state/');
+  const config = inferConfig(state, dump.file, { config: json, configName: `The config in ${dump.file}` });
+  const extra = `beit3.encoder.layers.${config.encoder_layers}.`;
+  if ([...state.keys()].some((name) => name.startsWith(extra)))
+    throw new InputError(
+      `${dump.file} does not fit the model: its config has ${config.encoder_layers} layers, but there are weights of more.`,
+    );
+  const classWeight = task && CLASS_WEIGHT[task];
+  const numClasses = classWeight ? (json.num_classes ?? state.get(classWeight)?.shape[0]) : 0;
+  if (!Number.isSafeInteger(numClasses) || (numClasses as number) < 0)
+    throw new InputError(
+      `${dump.file}: expected num_classes in its config to be a whole number, got ${JSON.stringify(numClasses)}.`,
+    );
+  return { config, numClasses: numClasses as number };
 }
 
 /** The task's model with the weights of the dump, in training mode (dropout is off in every dump). */
 async function modelOf<T extends Task>(dump: Dump, task: T): Promise<TaskModels[T]> {
-  const { config, numClasses } = configOf(dump);
-  const model = createModel(new Builder({ backend: dump.backend, initialize: false }), { task, config, numClasses });
-  await fill(dump, model);
-  return model;
+  const { config, numClasses } = configOf(dump, task);
+  return filled(dump, (b) => createModel(b, { task, config, numClasses }) as TaskModels[T] & Module);
 }
 
-async function fill(dump: Dump, model: Module): Promise<void> {
-  try {
-    await fillModule(model, dump.group('state/'), dump.file);
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
+async function filled<M extends Module>(dump: Dump, make: (b: Builder) => M): Promise<M> {
+  const { model } = await makeFilled(make, dump.group('state/'), dump.file, { backend: dump.backend });
+  return model;
 }
 
 /** Runs `use` with a model and frees it. */
@@ -63,15 +72,14 @@ class Backbone extends Module {
 }
 
 const encoder: Runner = async (dump) => {
-  const image = await dump.optionalInput('image');
+  const image = await dump.optionalInput('image', 'float32');
   const text = await dump.optionalInput('text_tokens');
   const padding = await dump.optionalInput('padding_mask', 'bool');
   const maskedPatches = await dump.optionalInput('vision_masked_position', 'bool');
-  const weight = await dump.optionalInput('loss_weight');
-  const builder = new Builder({ backend: dump.backend, initialize: false });
+  const weight = await dump.optionalInput('loss_weight', 'float32');
   const branches = { A: image !== null, B: text !== null };
-  const backbone = new Backbone(builder, configOf(dump).config, branches);
-  await fill(dump, backbone);
+  const { config } = configOf(dump);
+  const backbone = await filled(dump, (b) => new Backbone(b, config, branches));
   return using(backbone, (model) =>
     evaluate(dump, model, () => {
       const out = model.beit3.forward({ image, text, padding, maskedPatches }).hidden;
@@ -81,45 +89,39 @@ const encoder: Runner = async (dump) => {
 };
 
 const imageclassification: Runner = async (dump) => {
-  const image = await dump.input('image');
-  const label = (await dump.optionalInput('soft_label')) ?? (await dump.optionalInput('label'));
+  const image = await dump.input('image', 'float32');
+  const label = (await dump.optionalInput('soft_label', 'float32')) ?? (await dump.optionalInput('label'));
   const labelSmoothing = dump.number('label_smoothing', 0);
-  return using(await modelOf(dump, 'imageclassification'), async (model) => {
-    const results = await evaluate(dump, model, () => {
+  return using(await modelOf(dump, 'imageclassification'), (model) =>
+    evaluate(dump, model, () => {
       const logits = model.forward(image);
       return { outputs: { logits }, loss: label ? crossEntropy(logits, label, { labelSmoothing }) : undefined };
+    }),
+  );
+};
+
+const vqav2: Runner = async (dump) => {
+  const image = await dump.input('image', 'float32');
+  const text = await dump.input('text_tokens');
+  const padding = await dump.optionalInput('padding_mask', 'bool');
+  const labels = await dump.optionalInput('labels', 'float32');
+  return using(await modelOf(dump, 'vqav2'), async (model) => {
+    const results = await evaluate(dump, model, () => {
+      const logits = model.forward(image, text, padding);
+      const answers = logits.shape[1];
+      return { outputs: { logits }, loss: labels ? affine(bceWithLogits(logits, labels), answers, 0) : undefined };
     });
-    if (dump.has('output/embed_positions')) {
-      const table = model.stateDict().get('beit3.encoder.embed_positions.A.weight') as Tensor;
-      results.outputs.set('embed_positions', { values: (await table.data()) as Float32Array, shape: table.shape });
+    if (labels) {
+      const { values, shape } = results.outputs.get('logits') as Values;
+      results.outputs.set('vqa_score', scalar(vqaScore(values, (await dump.values('input/labels')).values, shape[1])));
     }
     return results;
   });
 };
 
-const vqav2: Runner = async (dump) => {
-  const image = await dump.input('image');
-  const text = await dump.input('text_tokens');
-  const padding = await dump.optionalInput('padding_mask', 'bool');
-  const labels = await dump.input('labels', 'float32');
-  const answers = labels.shape[1];
-  return using(await modelOf(dump, 'vqav2'), async (model) => {
-    const results = await evaluate(dump, model, () => {
-      const logits = model.forward(image, text, padding);
-      return { outputs: { logits }, loss: affine(bceWithLogits(logits, labels), answers, 0) };
-    });
-    const logits = results.outputs.get('logits') as Values;
-    results.outputs.set(
-      'vqa_score',
-      scalar(vqaScore(logits.values, (await dump.values('input/labels')).values, answers)),
-    );
-    return results;
-  });
-};
-
 const nlvr2: Runner = async (dump) => {
-  const image = await dump.input('image');
-  const image2 = await dump.input('image2');
+  const image = await dump.input('image', 'float32');
+  const image2 = await dump.input('image2', 'float32');
   const text = await dump.input('text_tokens');
   const padding = await dump.optionalInput('padding_mask', 'bool');
   const label = await dump.optionalInput('label');
@@ -134,15 +136,22 @@ const nlvr2: Runner = async (dump) => {
 /** Positions where a mask is not 0, as an int32 tensor. */
 function positionsOf(mask: Values, dump: Dump): Tensor {
   const at = Array.from(mask.values.keys()).filter((i) => mask.values[i] !== 0);
+  if (at.length === 0) throw new InputError(`${dump.file}: expected a position that is not 0 in language_masked_pos.`);
   return keep(tensor(Int32Array.from(at), { backend: dump.backend }));
 }
 
 const captioning: Runner = async (dump) => {
-  const image = await dump.input('image');
+  const image = await dump.input('image', 'float32');
   const text = await dump.input('text_tokens');
   const padding = await dump.optionalInput('padding_mask', 'bool');
   const tokens = await dump.values('input/language_tokens');
-  const predict = positionsOf(await dump.values('input/language_masked_pos'), dump);
+  const masked = await dump.values('input/language_masked_pos');
+  for (const [name, { values, shape }] of Object.entries({ language_tokens: tokens, language_masked_pos: masked }))
+    if (values.length !== text.size)
+      throw new InputError(
+        `${dump.file}: expected ${name} of the shape of text_tokens, [${text.shape}], got [${shape}].`,
+      );
+  const predict = positionsOf(masked, dump);
   const chosen = (await predict.data()) as Int32Array;
   const target = keep(
     tensor(
@@ -172,7 +181,7 @@ const captioning: Runner = async (dump) => {
 };
 
 const captioningGenerate: Runner = async (dump) => {
-  const image = await dump.input('image');
+  const image = await dump.input('image', 'float32');
   const numBeams = dump.number('num_beams', 1);
   const outputs = new Map<string, Values>();
   return using(await modelOf(dump, 'captioning'), async (model) => {
@@ -195,7 +204,7 @@ const captioningGenerate: Runner = async (dump) => {
 };
 
 const retrieval: Runner = async (dump) => {
-  const image = await dump.input('image');
+  const image = await dump.input('image', 'float32');
   const text = await dump.input('text_tokens');
   const padding = await dump.optionalInput('padding_mask', 'bool');
   return using(await modelOf(dump, 'retrieval'), (model) =>
@@ -244,37 +253,66 @@ async function read(t: Tensor): Promise<number> {
   return value;
 }
 
+/** Longest schedule of a trace; dumps come from anywhere. */
+const MOST_STEPS = 1e6;
+
+/** The hyper-parameters of a trace. */
+function hyperOf(dump: Dump) {
+  const hyper = dump.json('hyper');
+  const number = (name: string, value = hyper[name]): number => {
+    if (typeof value === 'number' && Number.isFinite(value)) return value;
+    throw new InputError(
+      `${dump.file}: expected ${name} of hyper in its metadata to be a number, got ${JSON.stringify(value)}.`,
+    );
+  };
+  const betas = Array.isArray(hyper.betas) ? (hyper.betas as unknown[]) : [];
+  const [epochs, stepsPerEpoch] = [number('epochs'), number('steps_per_epoch')];
+  if (epochs * stepsPerEpoch > MOST_STEPS)
+    throw new InputError(`${dump.file}: expected a schedule of at most ${MOST_STEPS} steps, got ${epochs} epochs.`);
+  return {
+    betas: [number('betas', betas[0]), number('betas', betas[1])] as const,
+    eps: number('eps'),
+    weightDecay: number('weight_decay'),
+    layerDecay: number('layer_decay'),
+    // Without clipping the norm is still wanted.
+    maxNorm: (hyper.clip_grad ?? null) === null ? Number.POSITIVE_INFINITY : number('clip_grad'),
+    rates: schedule({
+      base: number('lr'),
+      final: number('min_lr'),
+      epochs,
+      stepsPerEpoch,
+      warmupEpochs: number('warmup_epochs'),
+      warmupStart: number('warmup_lr'),
+    }),
+  };
+}
+
 /** AdamW steps with layer-wise decay, clipping and a schedule. */
 const optimizerTrace: Runner = async (dump) => {
   const { config } = configOf(dump);
-  const hyper = dump.json('hyper') as Record<string, number> & { betas: [number, number] };
-  const rates = schedule({
-    base: hyper.lr,
-    final: hyper.min_lr,
-    epochs: hyper.epochs,
-    stepsPerEpoch: hyper.steps_per_epoch,
-    warmupEpochs: hyper.warmup_epochs,
-    warmupStart: hyper.warmup_lr,
-  });
+  const hyper = hyperOf(dump);
+  const { rates } = hyper;
   const steps = [...dump.group('input/image_').keys()].length;
+  if (steps > rates.length)
+    throw new InputError(`${dump.file} holds ${steps} batches, but its schedule ends after ${rates.length} steps.`);
   return using(await modelOf(dump, 'imageclassification'), async (model) => {
     const groups = layerDecayGroups(model, {
       layers: config.encoder_layers,
-      layerDecay: hyper.layer_decay,
-      weightDecay: hyper.weight_decay,
+      layerDecay: hyper.layerDecay,
+      weightDecay: hyper.weightDecay,
     });
     const optimiser = new AdamW(groups, { betas: hyper.betas, eps: hyper.eps });
     const losses: number[] = [];
     const norms: number[] = [];
     const noisy = new Set(Array.from(model.namedParameters(), ([name]) => name));
     for (let i = 0; i < steps; i++) {
-      const image = await dump.input(`image_${i}`);
+      const image = await dump.input(`image_${i}`, 'float32');
       const label = await dump.input(`label_${i}`);
       const step = scope(() => {
         const loss = crossEntropy(model.forward(image), label, { labelSmoothing: dump.number('label_smoothing', 0) });
         backward(loss);
         const sizes = noisyNorms(model, noisy);
-        return { loss, sizes, norm: optimiser.step({ lr: rates[i], maxNorm: hyper.clip_grad }) as Tensor };
+        return { loss, sizes, norm: optimiser.step({ lr: rates[i], maxNorm: hyper.maxNorm }) as Tensor };
       });
       losses.push(await step.loss.item());
       norms.push(await step.norm.item());

@@ -47,16 +47,21 @@ export class Dump {
     const text = this.checkpoint.metadata[name];
     if (text === undefined) return fallback;
     const value = Number(text);
-    if (Number.isNaN(value))
+    if (Number.isNaN(value) || text.trim() === '')
       throw new InputError(`${this.file}: expected ${name} in its metadata to be a number, got ${text}.`);
     return value;
   }
 
-  /** A setting that is JSON. */
+  /** A setting that is a JSON object. */
   json(name: string): Record<string, unknown> {
     const text = this.checkpoint.metadata[name];
     if (text === undefined) throw new InputError(`${this.file} has no ${name} in its metadata.`);
-    return parseJson(text, `${name} in ${this.file}`) as Record<string, unknown>;
+    const value = parseJson(text, `${name} in ${this.file}`);
+    if (typeof value !== 'object' || value === null || Array.isArray(value))
+      throw new InputError(
+        `${this.file}: expected ${name} in its metadata to be a JSON object, got ${text.slice(0, 40)}.`,
+      );
+    return value as Record<string, unknown>;
   }
 
   has(name: string): boolean {

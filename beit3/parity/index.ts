@@ -51,7 +51,9 @@ async function runCase(from: string | File, backend: Backend): Promise<ParityCas
     }
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    return { ...blank, task, ok: false, error: messageOf(error) };
+    const message = messageOf(error);
+    // An operation that was given operands that do not fit knows nothing of files.
+    return { ...blank, task, ok: false, error: message.includes(blank.file) ? message : `${blank.file}: ${message}` };
   }
 }
 

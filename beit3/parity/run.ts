@@ -1,5 +1,6 @@
 /** Runs a model as a dump's case does and collects what the dump holds. */
 import { backward } from '../../autograd/backward.js';
+import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import type { Tensor } from '../../core/tensor.js';
@@ -42,6 +43,8 @@ export async function evaluate(
     const hidden: Tensor[] = [];
     model.beit3.onHidden = (h) => hidden.push(h);
     const f = wanted ? forward() : noGrad(forward);
+    if (!f.loss && dump.has('output/loss'))
+      throw new InputError(`${dump.file} has a loss, but no labels in its inputs.`);
     if (wanted && f.loss) backward(f.loss);
     const copies = Object.entries(f.outputs).map(([name, t]): [string, Tensor] => [name, t.detach()]);
     if (f.loss) copies.push(['loss', f.loss.detach()]);
@@ -54,5 +57,8 @@ export async function evaluate(
     if (p.grad) results.grads.set(name, { values: (await p.grad.data()) as Float32Array, shape: p.shape });
   }
   model.zeroGrad();
+  const table = model.beit3.encoder.embed_positions.A?.weight;
+  if (table && dump.has('output/embed_positions'))
+    results.outputs.set('embed_positions', { values: (await table.data()) as Float32Array, shape: table.shape });
   return results;
 }

@@ -2,9 +2,9 @@ import { openCheckpoint } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { cat, select } from '../../core/ops/index.js';
-import { Builder } from '../../nn/builder.js';
+import type { Builder } from '../../nn/builder.js';
 import { Module } from '../../nn/module.js';
-import { configOf, fillModule, loadModel } from '../checkpoint.js';
+import { configOf, loadModel, makeFilled } from '../checkpoint.js';
 import type { Beit3Config } from '../config.js';
 import type { Retrieval } from '../heads/index.js';
 import { inferConfig } from '../infer.js';
@@ -134,13 +134,8 @@ async function load(options: EmbedOptions, backend: Backend): Promise<Loaded> {
     const inferred = inferConfig(checkpoint.tensors, name, await configOf(checkpoint, source, loading));
     const config = loading.imageSize ? { ...inferred, img_size: loading.imageSize } : inferred;
     const branches = { A: inputs !== 'text', B: inputs !== 'image' };
-    const model = new Backbone(new Builder({ backend, initialize: false }), config, branches);
-    try {
-      await fillModule(model, checkpoint.tensors, name, loading);
-    } catch (error) {
-      model.dispose();
-      throw error;
-    }
+    const make = (b: Builder) => new Backbone(b, config, branches);
+    const { model } = await makeFilled(make, checkpoint.tensors, name, { ...loading, backend });
     model.eval();
     return { model, config, hasHeads: false };
   } finally {

@@ -7,7 +7,9 @@ import { add } from './add.js';
 import { affine } from './affine.js';
 import { cast } from './cast.js';
 import { contiguous } from './contiguous.js';
+import { div } from './div.js';
 import { type DropoutState, dropoutFactors } from './dropout.js';
+import { equal } from './equal.js';
 import { exp } from './exp.js';
 import { expectShape, floatOf, NO_SECOND, widen, wideType } from './fused.js';
 import { maskedFill } from './maskedFill.js';
@@ -59,7 +61,7 @@ const op = defineOp<AttentionBackwardAttrs>({
     return biasGrad ? [...results, { shape, dtype: wideType(dtype) }] : results;
   },
   decompose(inputs, attrs) {
-    const [dy, q, k, v, o] = inputs.slice(0, 5).map((t) => swapHeads(widen(t as Tensor)));
+    const [dy, q, k, v] = inputs.slice(0, 4).map((t) => swapHeads(widen(t as Tensor)));
     const [lse, keyPadding, bias] = inputs.slice(5).map(widen) as [Tensor, Operand, Operand];
     const { scale, dropout, biasGrad } = attrs;
     const s = scores(q, k, keyPadding, bias, scale);
@@ -69,8 +71,13 @@ const op = defineOp<AttentionBackwardAttrs>({
     const flipped = (t: Tensor) => permute(t, [0, 1, 3, 2]);
     const dv = matmul(flipped(dropped(p)), dy);
     const dp = dropped(matmul(dy, flipped(v)));
-    // The sum of p dp over the keys is that of dy o, also with dropout (Dao et al. 2022).
-    const ds = mul(p, sub(dp, sum(mul(dy, o), 3, true)));
+    // A query's score gradients sum to 0: dp less its mean under p. What rounding leaves of that sum is taken out once
+    // more, because some gradients (of the keys' bias) are nothing but this sum.
+    const all = sum(p, 3, true);
+    const total = maskedFill(all, equal(all, 0), 1);
+    const mean = (t: Tensor) => div(sum(t, 3, true), total);
+    const raw = mul(p, sub(dp, mean(mul(p, dp))));
+    const ds = sub(raw, mul(p, mean(raw)));
     const dq = affine(matmul(ds, k), scale, 0);
     const dk = affine(matmul(flipped(ds), q), scale, 0);
     const dtype = floatOf(NAME, inputs.slice(0, 4));

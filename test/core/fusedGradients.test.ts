@@ -11,6 +11,7 @@ import {
   crossEntropy,
   layerNorm,
   linear,
+  mul,
   multiwayLayerNorm,
   multiwayLinear,
   scaledDotProductAttention,
@@ -18,7 +19,7 @@ import {
 } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { testOn } from '../support/backends.js';
+import { testEach, testOn } from '../support/backends.js';
 import { random64 } from './fusedSupport.js';
 
 async function check(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Promise<void> {
@@ -152,4 +153,21 @@ testOn('reference', 'a second derivative of a fused op is refused, not wrong', a
       assert.throws(() => backward(sum(y)), /second derivatives of fused ops are not supported/, name);
     });
   }
+});
+
+testEach('attention to one key alone has no gradient for queries and keys, not even of rounding', async (backend) => {
+  const random = new Generator(5);
+  const leaf = (...shape: number[]) => {
+    const values = random.uniform(shape.reduce((a, b) => a * b)).map((u) => 6 * u - 3);
+    return tensor(values, { shape, backend });
+  };
+  const g = leaf(2, 3, 5, 7);
+  const [q, k, v] = [leaf(2, 3, 5, 7), leaf(2, 1, 5, 7), leaf(2, 1, 5, 7)].map((t) => t.requireGrad());
+  scope(() => backward(sum(mul(attention(q, k, v), g))));
+  for (const t of [q, k]) assert.ok((await (t.grad as Tensor).data()).every((x) => Math.abs(Number(x)) === 0));
+  for (const t of [q, k, v]) {
+    t.grad?.dispose();
+    t.dispose();
+  }
+  g.dispose();
 });
