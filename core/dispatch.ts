@@ -35,7 +35,9 @@ export function intercept(order: number, interceptor: Interceptor): () => void {
   interceptors.sort((a, b) => a.order - b.order);
   rebuild();
   return () => {
-    interceptors.splice(interceptors.indexOf(entry), 1);
+    const at = interceptors.indexOf(entry);
+    // Twice is as once: -1 would take out another's.
+    if (at >= 0) interceptors.splice(at, 1);
     rebuild();
   };
 }

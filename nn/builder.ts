@@ -59,6 +59,7 @@ export class Builder {
 /** Overwrites a contiguous tensor of any float dtype with float32 values. */
 export function writeValues(target: Tensor, values: Float32Array): void {
   const backend = target.backend;
+  target.storage.change();
   if (target.dtype === 'float32') {
     backend.write(
       target.storage.block,

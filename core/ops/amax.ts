@@ -7,9 +7,8 @@ import type { Tensor } from '../tensor.js';
 import { cast } from './cast.js';
 import { div } from './div.js';
 import { equal } from './equal.js';
-import { max } from './max.js';
+import { max, opposite } from './max.js';
 import { mul } from './mul.js';
-import { neg } from './neg.js';
 import { permute } from './permute.js';
 import { reshape } from './reshape.js';
 import { need } from './rules.js';
@@ -56,8 +55,4 @@ export const amax = (x: Tensor, axes?: number | readonly number[], keepDims = fa
 
 /** Smallest element over `axes` (default: all); equal ones share the gradient. */
 export const amin = (x: Tensor, axes?: number | readonly number[], keepDims = false): Tensor =>
-  scope(() => {
-    const small = x.dtype === 'uint8' || x.dtype === 'bool';
-    const y = neg(amax(neg(small ? cast(x, 'int32') : x), axes, keepDims));
-    return small ? cast(y, x.dtype) : y;
-  });
+  scope(() => cast(opposite(amax(opposite(x), axes, keepDims)), x.dtype));

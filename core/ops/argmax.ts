@@ -3,9 +3,7 @@ import { normalizeAxis } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp, type Flat } from '../op.js';
 import type { Tensor } from '../tensor.js';
-import { cast } from './cast.js';
-import { type AxisAttrs, forEachMaximum, lineSpec } from './max.js';
-import { neg } from './neg.js';
+import { type AxisAttrs, forEachMaximum, lineSpec, opposite } from './max.js';
 import { reshape } from './reshape.js';
 
 const op = defineOp<AxisAttrs>({
@@ -31,4 +29,4 @@ export function argmax(x: Tensor, axis?: number, keepDims = false): Tensor {
 
 /** int32 index of the smallest element along `axis`, or among all; the first of equals, NaN wins. */
 export const argmin = (x: Tensor, axis?: number, keepDims = false): Tensor =>
-  scope(() => argmax(neg(x.dtype === 'uint8' || x.dtype === 'bool' ? cast(x, 'int32') : x), axis, keepDims));
+  scope(() => argmax(opposite(x), axis, keepDims));

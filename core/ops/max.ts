@@ -1,10 +1,12 @@
 import type { Spec } from '../backend.js';
 import { call } from '../dispatch.js';
+import { isFloat } from '../dtype.js';
 import { OpError } from '../errors.js';
 import { formatShape, normalizeAxis } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp, type Flat, type SpecOrNull } from '../op.js';
 import type { Tensor } from '../tensor.js';
+import { affine } from './affine.js';
 import { cast } from './cast.js';
 import { scatterAdd } from './gather.js';
 import { neg } from './neg.js';
@@ -85,11 +87,15 @@ export function max(x: Tensor, axis: number, keepDims = false): Extreme {
   return { values, indices };
 }
 
+/** The numbers in the opposite order, and back again: negated, integers also less 1, for -(-2^31) is no int32. */
+export function opposite(x: Tensor): Tensor {
+  return isFloat(x.dtype) ? neg(x) : affine(cast(x, 'int32'), -1, -1);
+}
+
 /** The smallest element along `axis` and its index (the first of equals; NaN wins). */
 export function min(x: Tensor, axis: number, keepDims = false): Extreme {
   return scope(() => {
-    const small = x.dtype === 'uint8' || x.dtype === 'bool';
-    const { values, indices } = max(neg(small ? cast(x, 'int32') : x), axis, keepDims);
-    return { values: small ? cast(neg(values), x.dtype) : neg(values), indices };
+    const { values, indices } = max(opposite(x), axis, keepDims);
+    return { values: cast(opposite(values), x.dtype), indices };
   });
 }

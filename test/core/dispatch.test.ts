@@ -42,6 +42,21 @@ test('interceptors see a call in their order and may answer it themselves', asyn
   assert.deepEqual(Array.from(data), [1]);
 });
 
+test('an interceptor that is taken out twice takes out no other', async () => {
+  await useBackend('reference');
+  const stop = intercept(ORDER.capture, (call, next) => next(call));
+  stop();
+  const seen: string[] = [];
+  const stopOther = intercept(ORDER.profiler, (call, next) => {
+    seen.push(call.op.name);
+    return next(call);
+  });
+  stop();
+  scope(() => exp(tensor([0])));
+  assert.deepEqual(seen, ['exp']);
+  stopOther();
+});
+
 test('an op is named once', () => {
   const define = () =>
     defineOp({ name: 'add', infer: () => [], expr: E.input(0), nonDifferentiable: 'it is a double' });

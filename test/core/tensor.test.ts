@@ -70,6 +70,20 @@ test('promotion follows the wider dtype; a fraction beside integers makes floats
   });
 });
 
+testEach('the smallest of integers, to the ends of their range', async () => {
+  const of = async (make: () => Tensor) => Array.from((await readOne(make)).data);
+  const [low, high] = [-(2 ** 31), 2 ** 31 - 1];
+  const ints = () => tensor([5, low, 3, high, low], { dtype: 'int32' });
+  assert.deepEqual(await of(() => ints().min(0).values), [low]);
+  assert.deepEqual(await of(() => ints().min(0).indices), [1]);
+  assert.deepEqual(await of(() => ints().amin()), [low]);
+  assert.deepEqual(await of(() => ops.argmin(ints())), [1]);
+  const bytes = () => tensor([5, 0, 255], { dtype: 'uint8' });
+  assert.deepEqual(await of(() => bytes().amin()), [0]);
+  assert.deepEqual(await of(() => bytes().min(0).indices), [1]);
+  assert.equal((await readOne(() => bytes().amin())).dtype, 'uint8');
+});
+
 testEach('a tensor that was freed is not read', async () => {
   const x = tensor([1]);
   x.dispose();
