@@ -35,7 +35,9 @@ class WasmBackend implements Backend {
   readonly kernels: ReadonlyMap<string, Kernel>;
   readonly stats: Stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
   readonly host: Backend['host'];
-  private readonly compiled = new Map<string, { expr: Expr; kernel: Kernel | null }>();
+  private readonly compiled = new WeakMap<Expr, Kernel | null>();
+  /** Expressions by key. */
+  private readonly keys = new Map<string, number>();
 
   constructor(private readonly runtime: Runtime) {
     const { heap } = runtime;
@@ -49,13 +51,15 @@ class WasmBackend implements Backend {
   }
 
   compile(key: string, expr: Expr): Kernel | null {
-    let entry = this.compiled.get(key);
-    if (!entry || entry.expr !== expr) {
+    let kernel = this.compiled.get(expr);
+    if (kernel === undefined) {
       // Another expression under a known key gets code of its own.
-      entry = { expr, kernel: compileExpression(this.runtime, entry ? `${key}#${this.compiled.size}` : key, expr) };
-      this.compiled.set(key, entry);
+      const before = this.keys.get(key) ?? 0;
+      this.keys.set(key, before + 1);
+      kernel = compileExpression(this.runtime, before === 0 ? key : `${key}#${before}`, expr);
+      this.compiled.set(expr, kernel);
     }
-    return entry.kernel;
+    return kernel;
   }
 
   alloc(bytes: number): Block {

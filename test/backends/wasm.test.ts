@@ -279,6 +279,18 @@ function broadcastTo<V extends { shape: readonly number[]; strides: readonly num
   return { ...v, shape, strides: shape.map((_, i) => (i < lead || v.shape[i - lead] === 1 ? 0 : v.strides[i - lead])) };
 }
 
+test('expressions under one key have kernels of their own', async () => {
+  await withBackend(2, (t) => {
+    const x = t.array([3], [1, 2, 3]);
+    const shifts = [1, 10, 100].map((n) => ({ n, expr: E.add(E.input(0), n) }));
+    for (const { n, expr } of [...shifts, ...shifts]) {
+      const y = t.empty([3]);
+      t.backend.compile('shift', expr)?.plan([x], {}, [y])?.([y]);
+      assert.deepEqual([...t.load(y)], [1 + n, 2 + n, 3 + n]);
+    }
+  });
+});
+
 test('expressions it cannot compute are declined', async () => {
   await withBackend(1, (t) => {
     assert.equal(t.backend.compile('sin', E.sin(E.input(0))), null);
