@@ -37,6 +37,8 @@ export class Storage {
 /** Anything that a scope can free. */
 export interface Disposable {
   dispose(): void;
+  /** What it owns and frees with itself. */
+  grad?: Disposable | null;
 }
 
 const scopes: Set<Disposable>[] = [];
@@ -54,34 +56,44 @@ export function keep<T extends Disposable>(object: T): T {
 
 /**
  * Runs `fn` and frees every tensor made inside, except those reachable from its result (a tensor, or arrays and plain
- * objects of tensors), which go to the surrounding scope. `fn` must be synchronous: a Promise throws.
+ * objects of tensors; also the gradient of a leaf that goes), which go to the surrounding scope. `fn` must be
+ * synchronous: a Promise throws.
  */
 export function scope<T>(fn: () => T): T {
   const inside = new Set<Disposable>();
+  const elsewhere: unknown[] = [];
   scopes.push(inside);
   let result: T;
   try {
     result = fn();
     if (result instanceof Promise) throw new TypeError('scope(fn) expected a synchronous function, got a Promise');
-    release(result, inside, scopes.length - 2);
+    release(result, inside, scopes.length - 2, elsewhere);
   } finally {
     scopes.pop();
+    if (elsewhere.length > 0) {
+      for (const object of inside) {
+        if (!object.grad || !elsewhere.includes(object.grad)) continue;
+        track(object.grad);
+        object.grad = null;
+      }
+    }
     for (const object of inside) object.dispose();
   }
   return result;
 }
 
-/** Moves what `value` reaches from one scope to the scope at `parent`, if there is one. */
-function release(value: unknown, from: Set<Disposable>, parent: number): void {
+/** Moves what `value` reaches from one scope to the scope at `parent`, if there is one; lists what is not in it. */
+function release(value: unknown, from: Set<Disposable>, parent: number, elsewhere: unknown[]): void {
   if (typeof value !== 'object' || value === null) return;
   if ('dispose' in value) {
-    if (from.delete(value as Disposable) && parent >= 0) scopes[parent].add(value as Disposable);
+    if (!from.delete(value as Disposable)) elsewhere.push(value);
+    else if (parent >= 0) scopes[parent].add(value as Disposable);
     return;
   }
   if (ArrayBuffer.isView(value)) return;
-  if (Array.isArray(value)) for (const v of value) release(v, from, parent);
-  else if (value instanceof Map) for (const v of value.values()) release(v, from, parent);
+  if (Array.isArray(value)) for (const v of value) release(v, from, parent, elsewhere);
+  else if (value instanceof Map) for (const v of value.values()) release(v, from, parent, elsewhere);
   else if (Object.getPrototypeOf(value) === Object.prototype) {
-    for (const v of Object.values(value)) release(v, from, parent);
+    for (const v of Object.values(value)) release(v, from, parent, elsewhere);
   }
 }

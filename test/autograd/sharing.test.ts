@@ -116,6 +116,28 @@ testEach('a gradient that only its leaf holds is not copied', (backend) => {
   free(x, w, weights);
 });
 
+testEach('a scope whose result is the gradient of its leaf gives it', async (backend) => {
+  const made = scope(() => {
+    const grads = scope(() => {
+      const w = leaf([2, 3]);
+      const other = leaf([1, 1]);
+      sum(mul(mul(w, w), other)).backward();
+      return { w: w.grad as Tensor };
+    });
+    assert.equal(backend.stats.liveBlocks, 1);
+    return [grads.w];
+  });
+  assert.deepEqual(await read(made[0]), [4, 6]);
+  free(...made);
+  scope(() => {
+    scope(() => {
+      const w = leaf([1]);
+      sum(w).backward();
+      return [w.grad];
+    });
+  });
+});
+
 testEach('a custom gradient may be one tensor for two inputs, or one of the caller', async () => {
   const constant = tensor([9, 8]);
   const [a, b] = [leaf([1, 2]), leaf([3, 4])];
