@@ -2,8 +2,10 @@
 import { InputError } from '../core/errors.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
-import { expand, gatherRows, logSoftmax, reshape, select, slice } from '../core/ops/index.js';
+import { expand, gatherRows, logSoftmax, reshape, slice } from '../core/ops/index.js';
+import { nextTurn } from '../core/runtime.js';
 import { type Tensor, tensor } from '../core/tensor.js';
+import { expectFinite } from './finite.js';
 import type { Captioning } from './heads/captioning.js';
 import type { Cache } from './model/beit3.js';
 
@@ -84,17 +86,15 @@ export async function generate(model: Captioning, image: Tensor, options: Genera
           length === 2 ? first(model, image, numBeams, [clsId, maskId]) : next(model, cache, beams, maskId, length),
         ),
       );
-      freeCache(cache);
+      freeCache(cache, step.cache);
       cache = step.cache;
-      for (const layer of cache) {
-        keep(layer.key);
-        keep(layer.value);
-      }
+      for (const t of tensorsOf(cache)) keep(t);
       const logProbabilities = (await step.logProbabilities.data()) as Float32Array;
       const words = step.logProbabilities.shape[1];
       step.logProbabilities.dispose();
-      // Lets a page redraw and Ctrl-C arrive: on a CPU backend nothing else in this loop does.
-      await new Promise((resolve) => setTimeout(resolve, 0));
+      // One of each row tells: the softmax spreads what is not finite over all.
+      expectFinite(Float32Array.from({ length: rows }, (_, r) => logProbabilities[r * words]));
+      await nextTurn();
       onStep?.(logProbabilities, length - 2);
 
       beams = [];
@@ -155,31 +155,47 @@ function first(model: Captioning, image: Tensor, numBeams: number, ids: number[]
       B * numBeams,
       ...t.shape.slice(1),
     ]);
+  const images = model.beit3.visionLength;
+  const ofImage = (t: Tensor) => slice(t, 1, 0, images);
+  const ofText = (t: Tensor) => repeat(slice(t, 1, images));
   return {
-    logProbabilities: repeat(logSoftmax(select(logits, 1, 1))),
-    cache: cache.map(({ key, value }) => ({ key: repeat(key), value: repeat(value) })),
+    logProbabilities: repeat(logSoftmax(logits)),
+    cache: cache.map(({ key, value }) => ({
+      key: ofText(key),
+      value: ofText(value),
+      image: { key: ofImage(key), value: ofImage(value) },
+    })),
   };
 }
 
 /** The words just chosen and a new [MASK], after the cached positions but for the last [MASK]. */
 function next(model: Captioning, cache: Cache, beams: readonly Beam[], maskId: number, length: number): Step {
   const backend = cache[0].key.backend;
-  const from = tensor(
-    Int32Array.from(beams, (b) => b.from),
-    { backend },
-  );
+  const rows = (indices: number[]) => tensor(Int32Array.from(indices), { backend });
+  const from = rows(beams.map((b) => b.from));
   const reorder = (t: Tensor) => slice(gatherRows(t, from), 1, 0, t.shape[1] - 1);
-  const continued = cache.map(({ key, value }) => ({ key: reorder(key), value: reorder(value) }));
+  // Beams continue their own image, but for those of an image that is done: the reference lets them follow row 0.
+  const numBeams = beams.length / (cache[0].image?.key.shape[0] ?? beams.length);
+  const images = beams.filter((_, r) => r % numBeams === 0).map((b) => Math.floor(b.from / numBeams));
+  const ofImage = images.every((image, b) => image === b) ? null : rows(images);
+  const pick = (t: Tensor) => (ofImage ? gatherRows(t, ofImage) : t);
+  const continued = cache.map(({ key, value, image }) => ({
+    key: reorder(key),
+    value: reorder(value),
+    image: image && { key: pick(image.key), value: pick(image.value) },
+  }));
   const text = tensor(Int32Array.from(beams.flatMap((b) => [b.word, maskId])), { shape: [beams.length, 2], backend });
   const logits = model.decode(null, text, length, continued);
-  return { logProbabilities: logSoftmax(select(logits, 1, 1)), cache: continued };
+  return { logProbabilities: logSoftmax(logits), cache: continued };
 }
 
-function freeCache(cache: Cache): void {
-  for (const { key, value } of cache) {
-    key.dispose();
-    value.dispose();
-  }
+const tensorsOf = (cache: Cache): Tensor[] =>
+  cache.flatMap(({ key, value, image }) => [key, value, ...(image ? [image.key, image.value] : [])]);
+
+/** Frees a cache but for what the next one goes on with. */
+function freeCache(cache: Cache, next: Cache = []): void {
+  const used = new Set(tensorsOf(next));
+  for (const t of tensorsOf(cache)) if (!used.has(t)) t.dispose();
 }
 
 /** The best CANDIDATES * beams continuations of one image, best first; equal scores in order of beam and word. */

@@ -1,4 +1,4 @@
-import { gatherRows, reshape, slice } from '../../core/ops/index.js';
+import { gatherRows, reshape, select, slice } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
 import { Linear } from '../../nn/layers.js';
@@ -36,21 +36,24 @@ export class Captioning extends Module {
   }
 
   /**
-   * Decoding: logits [B, T, words] for texts [B, T] that continue what `cache` holds; the first call brings the image.
-   * `length` is the length of the text so far, with this call's tokens.
+   * Decoding: logits [B, words] of the last position of texts [B, T] that continue what `cache` holds; the first call
+   * brings the image. `length` is the length of the text so far, with this call's tokens.
    */
   decode(image: Tensor | null, text: Tensor, length: number, cache: Cache): Tensor {
     const images = this.beit3.visionLength;
-    const T = text.shape[1];
+    const [B, T] = text.shape;
+    const shared = cache[0].image;
     const { hidden } = this.beit3.forward({
       image,
       text,
       cache,
-      attentionBias: this.#mask(length, image ? 0 : images + length - T, images + length, text),
+      attentionBias: shared
+        ? this.#asideMask(B / shared.key.shape[0], T, length, text)
+        : this.#mask(length, image ? 0 : images + length - T, images + length, text),
       // Positions count from 2, so that the first of the T new tokens has row 2 + (length - T).
       textStart: 2 + length - T,
     });
-    return this.mlm_head.forward(image ? slice(hidden, 1, images) : hidden);
+    return this.mlm_head.forward(select(hidden, 1, hidden.shape[1] - 1));
   }
 
   /** Rows `from`..`to` of the mask [L, L]: images see images; text sees images and the text before it. */
@@ -63,5 +66,18 @@ export class Captioning extends Module {
       values.fill(HIDDEN, (row - from) * L + visible, (row - from + 1) * L);
     }
     return tensor(values, { shape: [to - from, L], backend: like.backend });
+  }
+
+  /** The mask [rows T, images + rows length] for texts of one image side by side, each with its last T positions as queries. */
+  #asideMask(rows: number, T: number, length: number, like: Tensor): Tensor {
+    const images = this.beit3.visionLength;
+    const L = images + rows * length;
+    const values = new Float32Array(rows * T * L).fill(HIDDEN);
+    for (let query = 0; query < rows * T; query++) {
+      const own = query * L + images + Math.floor(query / T) * length;
+      values.fill(0, query * L, query * L + images);
+      values.fill(0, own, own + length - T + (query % T) + 1);
+    }
+    return tensor(values, { shape: [rows * T, L], backend: like.backend });
   }
 }

@@ -17,10 +17,16 @@ export interface Context {
   readonly bias: Tensor | null;
 }
 
-/** Keys and values of earlier positions, [B, L, H, d] each; a layer replaces them by longer ones. */
-export interface LayerCache {
+/** Keys and values of positions. */
+export interface KeysAndValues {
   key: Tensor;
   value: Tensor;
+}
+
+/** Those of earlier positions, [B, L, H, d] each; a layer replaces them by longer ones. */
+export interface LayerCache extends KeysAndValues {
+  /** Those of the images, [N, I, H, d] each, which come before: B / N rows at a time see one image, held once. */
+  readonly image?: Readonly<KeysAndValues>;
 }
 
 /** What layers are made with. */
@@ -55,7 +61,7 @@ class MultiheadAttention extends Module {
     const [B, L, D] = x.shape;
     const { split, keyPadding, bias } = context;
     const heads = (t: Tensor) => reshape(t, [B, L, this.#heads, D / this.#heads]);
-    const q = heads(this.q_proj.forward(x, split));
+    let q = heads(this.q_proj.forward(x, split));
     let k = heads(this.k_proj.forward(x, split));
     let v = heads(this.v_proj.forward(x, split));
     if (cache) {
@@ -63,6 +69,14 @@ class MultiheadAttention extends Module {
       v = cache.value.shape[1] > 0 ? cat([cache.value, v], 1) : v;
       cache.key = k;
       cache.value = v;
+      if (cache.image) {
+        // Rows of one image stand side by side behind it; the bias hides from each what is another's.
+        const N = cache.image.key.shape[0];
+        const aside = (t: Tensor) => reshape(t, [N, -1, ...t.shape.slice(2)]);
+        q = aside(q);
+        k = cat([cache.image.key, aside(k)], 1);
+        v = cat([cache.image.value, aside(v)], 1);
+      }
     }
     const o = reshape(attention(q, k, v, { keyPadding, bias }), [B, L, D]);
     return this.out_proj.forward(this.inner_attn_ln.forward(o, split), split, { residual });
