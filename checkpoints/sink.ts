@@ -5,14 +5,44 @@ export interface ByteSink {
   write(bytes: Uint8Array): Promise<void>;
 }
 
+/** Temporary files being written; null until the first one is. */
+let unfinished: Set<string> | null = null;
+
+/** Sees to it that a temporary file does not outlive the process, should that exit (`process.exit`) before it is done. */
+async function removeAtExit(temporary: string): Promise<Set<string>> {
+  const { unlinkSync } = await import('node:fs');
+  if (unfinished === null) {
+    const files = new Set<string>();
+    unfinished = files;
+    process.once('exit', () => {
+      for (const file of files) {
+        try {
+          unlinkSync(file);
+        } catch {
+          // It was never made.
+        }
+      }
+    });
+  }
+  return unfinished.add(temporary);
+}
+
 /**
  * Writes a file so that it appears whole or not at all: into a temporary file beside it, flushed to the disk, then
- * renamed (Node). Nothing remains when `fill` throws. Throws InputError when the disk refuses.
+ * renamed (Node). Nothing remains when `fill` throws or the process exits. Throws InputError when the disk refuses.
  */
 export async function writeFileAtomically(path: string, fill: (sink: ByteSink) => Promise<void>): Promise<void> {
-  const { open, rename, unlink } = await import('node:fs/promises');
+  const { open, rename, stat, unlink } = await import('node:fs/promises');
+  // Before all the work: a folder would only refuse the last step.
+  if ((await stat(path).catch(() => null))?.isDirectory()) {
+    throw new InputError(`Cannot write ${path}: it is a folder; give the name of a file.`);
+  }
   const temporary = `${path}.${Math.random().toString(36).slice(2, 10)}.tmp`;
-  const handle = await open(temporary, 'wx').catch((error: unknown) => diskError(path, error));
+  const files = await removeAtExit(temporary);
+  const handle = await open(temporary, 'wx').catch((error: unknown) => {
+    files.delete(temporary);
+    return diskError(path, error);
+  });
   let done = false;
   try {
     await fill({
@@ -35,6 +65,7 @@ export async function writeFileAtomically(path: string, fill: (sink: ByteSink) =
       await handle.close().catch(() => {});
       await unlink(temporary).catch(() => {});
     }
+    files.delete(temporary);
   }
 }
 

@@ -119,6 +119,7 @@ export class SliceSource implements ByteSource {
 }
 
 async function openFile(path: string): Promise<ByteSource> {
+  if (path === '') throw new InputError('The name of a checkpoint is empty; give the path of a file.');
   const { open, stat } = await import('node:fs/promises');
   try {
     // Before opening: a pipe would block, a device may never end.
@@ -130,7 +131,10 @@ async function openFile(path: string): Promise<ByteSource> {
   } catch (error) {
     if (error instanceof InputError) throw error;
     const code = (error as { code?: string }).code;
-    if (code === 'ENOENT') throw new InputError(`No such file: ${path}.`);
+    if (code === 'ENOENT') {
+      const hint = /^https?:/i.test(path) ? '; download it first and give its path' : '';
+      throw new InputError(`No such file: ${path}${hint}.`);
+    }
     throw new InputError(`Cannot open ${path}: ${messageOf(error)}.`);
   }
 }
@@ -148,5 +152,7 @@ export async function openSource(from: SourceLike, name?: string): Promise<ByteS
   if (typeof Blob !== 'undefined' && from instanceof Blob) {
     return new BlobSource(name ?? ('name' in from ? String(from.name) : 'checkpoint'), from);
   }
-  return from as ByteSource;
+  const source = from as ByteSource | null;
+  if (typeof source?.read === 'function') return source;
+  throw new InputError(`Expected a checkpoint as a path, a Blob or File, or bytes, got ${String(from).slice(0, 80)}.`);
 }

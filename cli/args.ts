@@ -47,10 +47,13 @@ export class Args {
         throw new InputError(`${rawName} was given twice; give it once.`);
       if (flag.value === undefined && value !== undefined)
         throw new InputError(`${rawName} takes no value, got ${JSON.stringify(value)}.`);
-      if (flag.value !== undefined && (value === undefined || (!inlineValue && value.startsWith('--')))) {
+      // The value of a text may be empty: it is refused where it is read.
+      const isMissing = value === undefined || (value === '' && flag.value !== 'TEXT');
+      if (flag.value !== undefined && (isMissing || (!inlineValue && value.startsWith('--')))) {
         throw new InputError(`${rawName} needs a value: ${rawName} ${flag.value}.`);
       }
-      given.set(name, [...(before ?? []), value ?? '']);
+      if (before) before.push(value ?? '');
+      else given.set(name, [value ?? '']);
     }
     return new Args(command, words, given);
   }

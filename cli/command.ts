@@ -28,8 +28,6 @@ export interface Context {
   readonly wantsJson: boolean;
   readonly device: string;
   readonly threads: number | undefined;
-  /** Aborted by Ctrl-C. */
-  readonly signal: AbortSignal;
 }
 
 export interface Command {
@@ -39,8 +37,6 @@ export interface Command {
   readonly about: string;
   readonly flags: Flags;
   readonly examples: readonly string[];
-  /** Stops by itself after Ctrl-C, and tidies up before. */
-  readonly stopsItself?: boolean;
   /** Returns the exit code, 0 when it returns nothing. Throws InputError for bad input. */
   run(args: Args, context: Context): Promise<number | undefined>;
 }
@@ -49,6 +45,6 @@ export interface Command {
 export const COMMON_FLAGS: Flags = {
   json: { help: 'Print one JSON value on stdout.' },
   device: { value: 'NAME', help: 'Where to compute: auto, wasm or reference.', default: 'auto' },
-  threads: { value: 'N', help: 'CPU threads to use.', default: 'all cores' },
+  threads: { value: 'N', help: 'CPU threads to use, at most one a core.', default: 'all cores' },
   help: { help: 'Show this help.' },
 };

@@ -1,10 +1,12 @@
 import { listImageFiles } from '../beit3/images/index.js';
+import { cacheDirectory } from '../checkpoints/index.js';
 import { InputError, messageOf } from '../core/errors.js';
 
 /** The paths themselves, once it is sure that there is something at each: before a large model is loaded. */
 export async function requireFiles(paths: readonly string[]): Promise<readonly string[]> {
   const { stat } = await import('node:fs/promises');
   for (const path of paths) {
+    if (path === '') throw new InputError('The name of a file is empty; give a path.');
     // Addresses are looked at when they are fetched.
     if (isAddress(path)) continue;
     await stat(path).catch((error: unknown) => {
@@ -24,6 +26,15 @@ export async function imageFiles(places: readonly string[]): Promise<string[]> {
   const found: string[] = [];
   for (const place of places) found.push(...(isAddress(place) ? [place] : await listImageFiles(place)));
   return found;
+}
+
+/** Where a checkpoint lies: at the path given, else in the folder of `beit3 pull`, where the ending may be left out. */
+export async function checkpointFile(path: string): Promise<string> {
+  const { existsSync } = await import('node:fs');
+  const { basename, join } = await import('node:path');
+  if (existsSync(path) || basename(path) !== path) return path;
+  const folder = await cacheDirectory();
+  return [path, `${path}.pth`].map((name) => join(folder, name)).find((pulled) => existsSync(pulled)) ?? path;
 }
 
 /** Whether two paths lead to one file. */

@@ -3,9 +3,13 @@ import type { PipelineOptions, Pipelines, PipelineTask } from '../beit3/pipeline
 import { pipeline } from '../beit3/pipeline/index.js';
 import type { Args } from './args.js';
 import type { Context, Flags } from './command.js';
+import { checkpointFile } from './files.js';
 
 const CHECKPOINT: Flags = {
-  checkpoint: { value: 'FILE', help: 'Weights, .pth or .safetensors (beit3 pull downloads official ones). Required.' },
+  checkpoint: {
+    value: 'FILE',
+    help: 'Weights, .pth or .safetensors: a path, or the name of official ones that beit3 pull has put into its folder. Required.',
+  },
   config: {
     value: 'FILE',
     help: 'JSON with sizes that the checkpoint does not tell.',
@@ -34,14 +38,17 @@ export function modelFlags({ text = false, labels = false } = {}): Flags {
 }
 
 /** The options of a pipeline, from the flags. */
-export function modelOptions(args: Args, context: Context): PipelineOptions {
+export async function modelOptions(args: Args, context: Context): Promise<PipelineOptions> {
+  const checkpoint = await checkpointFile(
+    args.required('checkpoint', 'the .pth or .safetensors file with the weights'),
+  );
   const progress = context.progress('loading');
   return {
-    checkpoint: args.required('checkpoint', 'the .pth or .safetensors file with the weights'),
+    checkpoint,
     tokenizer: args.text('tokenizer'),
     labels: args.text('labels'),
     config: args.text('config'),
-    imageSize: args.whole('image-size', 1, 16384),
+    imageSize: args.whole('image-size', 1, 8192),
     device: context.device,
     threads: context.threads,
     onProgress: (done, total) => (done >= total ? progress.end() : progress.update(done, total)),
@@ -55,7 +62,7 @@ export async function withPipeline<T extends PipelineTask>(
   context: Context,
   work: (loaded: Pipelines[T]) => Promise<void>,
 ): Promise<void> {
-  const loaded = await pipeline(task, modelOptions(args, context));
+  const loaded = await pipeline(task, await modelOptions(args, context));
   try {
     await work(loaded);
   } finally {

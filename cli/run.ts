@@ -1,34 +1,35 @@
 import { backendNames, disposeBackend } from '../backends/index.js';
 import { InputError, messageOf } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
+import { processorCount } from '../core/runtime.js';
 import { Args } from './args.js';
 import type { Context } from './command.js';
 import { COMMANDS } from './commands/index.js';
-import { megabytes } from './format.js';
+import { megabytes, printable } from './format.js';
 import { commandHelp, overview } from './help.js';
 import { createProgress, type Progress } from './progress.js';
 
 /** How a run ended. */
 const BAD_INPUT = 2;
 const FAILED = 1;
-const INTERRUPTED = 130;
+/** 128 and the number of the signal, as shells count. */
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 /** Runs the command line; returns the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
-  // Whoever read our output may have seen enough (`| head`).
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') process.exit(0);
-      throw error;
-    });
-  }
-  const stop = new AbortController();
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // Whoever read our output may have seen enough (`| head`).
+    if (error.code === 'EPIPE') process.exit(0);
+    process.stderr.write(`beit3: Cannot write the results to stdout: ${error.message}.\n`);
+    process.exit(BAD_INPUT);
+  });
+  // Nothing is left to say it on.
+  process.stderr.on('error', () => {});
   try {
-    const code = await dispatch(argv, stop);
-    return stop.signal.aborted ? INTERRUPTED : code;
+    return await dispatch(argv);
   } catch (error) {
-    if (stop.signal.aborted) return INTERRUPTED;
-    process.stderr.write(`beit3: ${messageOf(error)}\n`);
+    // Names of files and tensors may hold line ends and escape sequences.
+    process.stderr.write(`beit3: ${printable(messageOf(error))}\n`);
     if (error instanceof InputError) return BAD_INPUT;
     if (process.env.AZULEJO_DEBUG === '1' && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     return FAILED;
@@ -37,16 +38,20 @@ export async function run(argv: readonly string[]): Promise<number> {
   }
 }
 
-async function dispatch(argv: readonly string[], stop: AbortController): Promise<number> {
+async function dispatch(argv: readonly string[]): Promise<number> {
   const [first, ...rest] = argv;
   const wantsHelp = first === 'help' || first === '--help' || first === '-h';
-  if (first === undefined || (wantsHelp && rest.length === 0)) return print(overview(await version()));
+  if (first === undefined || (wantsHelp && (rest.length === 0 || rest[0] === 'help'))) {
+    return print(overview(await version()));
+  }
   if (first === '--version') return print(await version());
   const name = wantsHelp ? rest[0] : first;
   const entry = COMMANDS.get(name);
   if (!entry) {
     const known = [...COMMANDS.keys(), 'help'];
-    if (name.startsWith('-')) throw new InputError(`beit3 has no flag ${name} before the command; run beit3 --help.`);
+    if (name.startsWith('-')) {
+      throw new InputError(`Flags follow the command: expected beit3 COMMAND ... ${name}; see beit3 --help.`);
+    }
     throw new InputError(`beit3 has no command ${JSON.stringify(name)}; the nearest is ${nearest(name, known)}.`);
   }
   const { command } = await entry.load();
@@ -55,18 +60,19 @@ async function dispatch(argv: readonly string[], stop: AbortController): Promise
   if (wantsHelp || flags.includes('--help') || flags.includes('-h')) return print(commandHelp(command));
   const args = Args.parse(name, rest, command.flags);
   const lines: Progress[] = [];
-  const context = contextOf(args, stop.signal, lines);
-  const onInterrupt = (): void => {
-    // A second Ctrl-C does not wait.
-    if (!command.stopsItself || stop.signal.aborted) process.exit(INTERRUPTED);
-    stop.abort();
+  const context = await contextOf(args, lines);
+  const onSignal = (signal: keyof typeof INTERRUPTED): void => {
+    for (const line of lines) line.end();
+    // Unfinished files go with the process.
+    process.exit(INTERRUPTED[signal]);
   };
-  process.on('SIGINT', onInterrupt);
+  const signals = Object.keys(INTERRUPTED) as (keyof typeof INTERRUPTED)[];
+  for (const signal of signals) process.on(signal, onSignal);
   try {
     return (await command.run(args, context)) ?? 0;
   } finally {
     for (const line of lines) line.end();
-    process.off('SIGINT', onInterrupt);
+    for (const signal of signals) process.off(signal, onSignal);
   }
 }
 
@@ -76,7 +82,7 @@ function print(text: string): number {
 }
 
 /** `lines` collects the progress lines, so that none stays behind an error. */
-function contextOf(args: Args, signal: AbortSignal, lines: Progress[]): Context {
+async function contextOf(args: Args, lines: Progress[]): Promise<Context> {
   const device = args.text('device') ?? 'auto';
   const known = ['auto', ...backendNames()];
   if (!known.includes(device)) {
@@ -84,6 +90,7 @@ function contextOf(args: Args, signal: AbortSignal, lines: Progress[]): Context 
       `There is no device ${JSON.stringify(device)}; the nearest is ${nearest(device, known)} (of ${known.join(', ')}).`,
     );
   }
+  const threads = args.whole('threads', 1, 1024);
   return {
     out: (line) => void process.stdout.write(`${line}\n`),
     json: (value) => void process.stdout.write(`${JSON.stringify(value)}\n`),
@@ -95,8 +102,8 @@ function contextOf(args: Args, signal: AbortSignal, lines: Progress[]): Context 
     },
     wantsJson: args.has('json'),
     device,
-    threads: args.whole('threads', 1, 1024),
-    signal,
+    // More than there are processors would only wait for each other.
+    threads: threads && Math.min(threads, await processorCount()),
   };
 }
 

@@ -5,6 +5,14 @@ export function inNode(): boolean {
   return typeof process === 'object' && process.versions?.node !== undefined;
 }
 
+/** Waits until a page could redraw, or signals (Ctrl-C) arrive in Node: computing on a CPU backend waits for nothing. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    // Node looks for signals between timers and immediates.
+    setTimeout(() => (inNode() ? setImmediate(resolve) : resolve()), 0);
+  });
+}
+
 /** Whether threads can share memory: always in Node, in a page only when it is cross-origin isolated. */
 export function canShareMemory(): boolean {
   return typeof SharedArrayBuffer !== 'undefined' && globalThis.crossOriginIsolated !== false;

@@ -22,7 +22,6 @@ export const command: Command = {
     'Rewrites a checkpoint: OUT ends in .pth (which torch.load(weights_only=True) reads) or .safetensors. All tensors are kept, one is in memory at a time, and OUT appears whole or not at all. What else a .pth holds, such as the state of an optimizer, goes into a .pth only.',
   flags: { dtype: { value: 'NAME', help: 'Type for tensors of floats; others stay.', default: 'as they are' } },
   examples: ['beit3 convert beit3_base_patch16_224_in1k.pth model.safetensors --dtype float16'],
-  stopsItself: true,
   async run(args, context) {
     const [input, output] = args.expect(2, 2, 'the checkpoint to read and the file to write');
     const dtype = args.text('dtype');
@@ -40,10 +39,7 @@ export const command: Command = {
       const entries = [...checkpoint.tensors.values()];
       const total = entries.reduce((n, entry) => n + entry.byteLength, 0);
       let done = 0;
-      const step = (bytes: number): void => {
-        if (context.signal.aborted) throw new InputError(`Stopped; ${output} was not written.`);
-        progress.update((done += bytes), total);
-      };
+      const step = (bytes: number): void => progress.update((done += bytes), total);
       const tensors = entries.map((entry) =>
         dtype === undefined || !isFloating(entry) || entry.dtype === dtype
           ? watched(entry, step)

@@ -10,7 +10,6 @@ export const command: Command = {
     output: { value: 'FOLDER', help: 'Where the file goes.', default: '$AZULEJO_CACHE or ~/.cache/azulejo' },
   },
   examples: ['beit3 pull beit3.spm', 'beit3 pull beit3_base_patch16_224_in1k'],
-  stopsItself: true,
   async run(args, context) {
     if (args.has('list')) {
       args.expect(0, 0, 'no name beside --list');
@@ -22,7 +21,6 @@ export const command: Command = {
     const progress = context.progress(name);
     const path = await pull(name, {
       directory: args.text('output'),
-      signal: context.signal,
       onProgress: ({ received, total }) => progress.update(received, total),
     }).finally(() => progress.end());
     if (context.wantsJson) context.json({ name, path });

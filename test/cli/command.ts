@@ -1,6 +1,7 @@
 /** Runs the built command in a process of its own. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import type { FileHandle } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
@@ -14,6 +15,8 @@ export interface Result {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
+  /** Where its output goes instead; it is closed afterwards. */
+  readonly stdout?: FileHandle;
   /** Called with the process as soon as it runs. */
   readonly onStart?: (child: ReturnType<typeof spawn>) => void;
 }
@@ -21,19 +24,22 @@ export interface RunOptions {
 /** Longest time that a command of these tests may take, in milliseconds. */
 const LIMIT = 60_000;
 
-export function beit3(args: readonly string[], { env = {}, onStart }: RunOptions = {}): Promise<Result> {
+export function beit3(args: readonly string[], { env = {}, stdout: file, onStart }: RunOptions = {}): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
       env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', file?.fd ?? 'pipe', 'pipe'],
       timeout: LIMIT,
     });
     let stdout = '';
     let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.on('close', async (code) => {
+      await file?.close();
+      resolve({ code, stdout, stderr });
+    });
     onStart?.(child);
   });
 }

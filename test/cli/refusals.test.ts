@@ -1,6 +1,6 @@
 /** Bad input: one clear sentence, exit code 2, no stack trace, no partial file. */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -108,7 +108,7 @@ test('flags and commands that do not exist, with the nearest that does', async (
     refuse(/no flag --chekpoint; the nearest is --checkpoint/, 'classify', at('red.png'), '--chekpoint', 'x'),
     refuse(/no flag -x; put -- before/, 'tokenize', '-x'),
     refuse(/no command "clasify"; the nearest is classify/, 'clasify'),
-    refuse(/no flag --jsn before the command/, '--jsn'),
+    refuse(/Flags follow the command: expected beit3 COMMAND \.\.\. --json/, '--json', 'devices'),
     refuse(/no command "nothing"/, 'help', 'nothing'),
     refuse(/--json takes no value/, 'devices', '--json=yes'),
     refuse(/--threads must be a whole number from 1 to 1024, got "many"/, 'devices', '--threads', 'many'),
@@ -131,6 +131,8 @@ test('flags and commands that do not exist, with the nearest that does', async (
 });
 
 test('files that cannot be written, or would be themselves, leave nothing behind', async () => {
+  await mkdir(at('folder.npy'));
+  await mkdir(at('folder.pth'));
   const before = await readdir(folder);
   const embed = ['embed', at('red.png'), '--checkpoint', at('classify.pth'), '--device', 'reference'];
   await Promise.all([
@@ -149,45 +151,49 @@ test('files that cannot be written, or would be themselves, leave nothing behind
     refuse(/Cannot tell the format/, ...embed, '--output', at('out.csv')),
     refuse(/its folder does not exist/, ...embed, '--output', at('none/out.npy')),
     refuse(/are pairs, but there are 1 and 2/, ...embed, '--text', 'a', '--text', 'b'),
+    refuse(/folder\.npy: it is a folder/, ...embed, '--output', at('folder.npy')),
+    refuse(/folder\.pth: it is a folder/, 'convert', at('classify.pth'), at('folder.pth')),
     refuse(/classify\.pth/, 'parity', at('classify.pth')),
   ]);
   assert.deepEqual(await readdir(folder), before);
 });
 
-/** A safetensors file of zeros that takes no room on the disk. */
-async function writeSparse(path: string, bytes: number): Promise<void> {
-  const json = JSON.stringify({ zeros: { dtype: 'F32', shape: [bytes / 4], data_offsets: [0, bytes] } });
-  const header = Buffer.alloc(8 + Math.ceil(json.length / 8) * 8, ' ');
-  header.writeBigUInt64LE(BigInt(header.length - 8));
-  header.write(json, 8);
-  await writeFile(path, header);
-  await truncate(path, header.length + bytes);
-}
-
-test('Ctrl-C stops a conversion with 130 and leaves no partial file', async () => {
-  await writeSparse(at('large.safetensors'), 2 ** 30);
-  const before = await readdir(folder);
-  const result = await beit3(['convert', at('large.safetensors'), at('large.pth')], {
-    onStart: (child) => {
-      const timer = setInterval(async () => {
-        if (!(await readdir(folder)).some((name) => name.endsWith('.tmp'))) return;
-        clearInterval(timer);
-        child.kill('SIGINT');
-      }, 10);
-      child.once('exit', () => clearInterval(timer));
-    },
-  });
-  assert.deepEqual(result, { code: 130, stdout: '', stderr: '' });
-  assert.deepEqual(await readdir(folder), before);
+test('names that are empty, or hold what a terminal would obey', async () => {
+  const checkpoint = ['--checkpoint', at('classify.pth')];
+  await Promise.all([
+    refuse(/--checkpoint needs a value: --checkpoint FILE/, 'classify', at('red.png'), '--checkpoint', ''),
+    refuse(/--labels needs a value/, 'classify', at('red.png'), ...checkpoint, '--labels='),
+    refuse(/The name of a file is empty/, 'classify', '', ...checkpoint),
+    refuse(/name of a checkpoint is empty/, 'convert', '', at('out.pth')),
+    refuse(/There is no file .*a\\x0a\\x1b\[31mb\.png/, 'classify', at('a\n\x1b[31mb.png'), ...checkpoint),
+  ]);
 });
 
-test('Ctrl-C ends a computation with 130', async () => {
-  const dump = fixture('parity/encoder_vision.safetensors');
-  const result = await beit3(['parity', ...new Array<string>(200).fill(dump), '--device', 'reference'], {
-    onStart: (child) => child.stdout?.once('data', () => child.kill('SIGINT')),
-  });
-  assert.equal(result.code, 130);
-  assert.equal(result.stderr, '');
+test('a config that is none or contradicts the checkpoint', async () => {
+  const classify = (pattern: RegExp, ...more: string[]) =>
+    refuse(pattern, 'classify', at('red.png'), '--checkpoint', at('classify.pth'), '--device', 'reference', ...more);
+  await writeFile(at('list.json'), '[]');
+  await writeFile(at('layers.json'), '{"encoder_attention_heads": 4, "encoder_layers": 900}');
+  await Promise.all([
+    classify(/list\.json is not a BEiT-3 config: expected a JSON object/, '--config', at('list.json')),
+    classify(/layers\.json says that encoder_layers is 900, but .* has 3/, '--config', at('layers.json')),
+    classify(/--image-size must be a whole number from 1 to 8192/, '--image-size', '16384'),
+    classify(/has 1048576 patches of 8, more than 65536/, '--image-size', '8192'),
+  ]);
+});
+
+test('a checkpoint that was pulled is found by its name', async () => {
+  const env = { AZULEJO_CACHE: folder };
+  for (const name of ['classify.pth', 'classify']) {
+    const found = await beit3(['classify', at('red.png'), '--checkpoint', name, '--device', 'reference'], { env });
+    assert.deepEqual([found.code, found.stderr], [0, '']);
+  }
+});
+
+test('stdout that takes no more is told in one sentence', { skip: process.platform !== 'linux' }, async () => {
+  const { code, stderr } = await beit3(['devices'], { stdout: await open('/dev/full', 'w') });
+  assert.match(stderr, /^beit3: Cannot write the results to stdout: ENOSPC[^\n]*\.\n$/);
+  assert.equal(code, 2);
 });
 
 test('a reader that has seen enough is no error', async () => {
