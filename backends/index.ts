@@ -4,7 +4,7 @@ import { setDefaultBackend } from '../core/device.js';
 import { InputError } from '../core/errors.js';
 
 export interface BackendOptions {
-  /** CPU threads of the wasm backend; default: all cores. */
+  /** CPU threads of the wasm backend, 1 to 256; default: all cores. */
   readonly threads?: number;
 }
 
@@ -27,8 +27,16 @@ export function backendNames(): string[] {
 
 const loaded = new Map<string, Promise<Backend>>();
 
-/** The backend of a name ('auto' is the preferred one), made at first use with `options` and kept. */
-export function loadBackend(name: string, options: BackendOptions = {}): Promise<Backend> {
+const MOST_THREADS = 256;
+
+/**
+ * The backend of a name ('auto' is the preferred one), made at first use with `options` and kept. Throws InputError for
+ * a name that is not registered and a number of threads that makes no sense.
+ */
+export async function loadBackend(name: string, options: BackendOptions = {}): Promise<Backend> {
+  const { threads = 1 } = options;
+  if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
+    throw new InputError(`The number of threads must be a whole number from 1 to ${MOST_THREADS}, got ${threads}.`);
   const wanted = name === 'auto' ? backendNames()[0] : name;
   const factory = factories.get(wanted);
   if (!factory) {

@@ -16,7 +16,7 @@ import { inNode } from '../core/runtime.js';
 import type { Tensor } from '../core/tensor.js';
 import { Builder, metaBackend, writeValues } from '../nn/builder.js';
 import { compareStates, type Module } from '../nn/module.js';
-import type { ModelSpec, Task } from './config.js';
+import { type Beit3Config, type ModelSpec, parseConfig, type Task } from './config.js';
 import { type AnyTaskModel, createModel, type TaskModels } from './heads/index.js';
 import { type InferOptions, inferSpec } from './infer.js';
 
@@ -90,7 +90,12 @@ export async function specOf(
   const name = typeof source === 'string' ? source : 'The checkpoint';
   const { config, configName } = await configOf(checkpoint, source, options);
   const spec = inferSpec(checkpoint.tensors, name, { task: options.task, config, configName });
-  return options.imageSize ? { ...spec, config: { ...spec.config, img_size: options.imageSize } } : spec;
+  return { ...spec, config: atImageSize(spec.config, options.imageSize) };
+}
+
+/** The config for images of another size; the same where none is asked for. */
+export function atImageSize(config: Beit3Config, imageSize: number | undefined): Beit3Config {
+  return imageSize === undefined ? config : parseConfig({ img_size: imageSize }, 'The image size', config);
 }
 
 /**
@@ -155,6 +160,14 @@ function expectFit(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string
   for (const name of shapes.keys()) if (!own.has(name)) shapes.delete(name);
   const problem = compareStates(own, shapes);
   if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);
+  for (const name of own.keys()) {
+    const { dtype } = entries.get(name) as TensorEntry;
+    if (/^(complex|float8)/.test(dtype)) {
+      throw new InputError(
+        `${source} stores ${name} as ${dtype}; expected real numbers of 16 bits or more; save it as float32.`,
+      );
+    }
+  }
 }
 
 async function fill(

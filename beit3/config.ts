@@ -72,24 +72,28 @@ const INTEGERS = [
   ['encoder_attention_heads', 4096],
   ['encoder_ffn_embed_dim', 1 << 18],
   ['encoder_layers', 1024],
-  ['img_size', 1 << 14],
+  ['img_size', 1 << 13],
   ['patch_size', 1 << 12],
   ['in_chans', 1024],
   ['vocab_size', 1 << 24],
   ['max_source_positions', 1 << 20],
 ] as const;
 
+/** Patches of an image at most; attention takes the square of their number in time. */
+const MOST_PATCHES = 1 << 16;
+
+/** Parsed JSON that is to be a config. Throws InputError unless it is an object. */
+export function configObject(json: unknown, source: string): Readonly<Record<string, unknown>> {
+  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
+  throw new InputError(`${source} is not a BEiT-3 config: expected a JSON object with fields like encoder_embed_dim.`);
+}
+
 /**
  * A config from parsed JSON: missing fields come from `defaults`, unknown ones are ignored (the reference's config has
  * dozens), wrong ones throw one sentence.
  */
 export function parseConfig(json: unknown, source: string, defaults: Partial<Beit3Config> = COMMON): Beit3Config {
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw new InputError(
-      `${source} is not a BEiT-3 config: expected a JSON object with fields like encoder_embed_dim.`,
-    );
-  }
-  const given = json as Record<string, unknown>;
+  const given = configObject(json, source);
   const merged: Record<string, unknown> = { ...COMMON, ...defaults };
   for (const key of Object.keys({ ...COMMON, ...SIZES.base }))
     if (given[key] !== undefined && given[key] !== null) merged[key] = given[key];
@@ -111,11 +115,11 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
     if (given[key] === false)
       throw new InputError(`${source}: ${key} is false, but BEiT-3 is a multiway sub-LayerNorm transformer.`);
   }
-  const config = {
-    ...merged,
-    normalize_output: Boolean(merged.normalize_output),
-    checkpoint_activations: Boolean(merged.checkpoint_activations),
-  } as unknown as Beit3Config;
+  for (const key of ['normalize_output', 'checkpoint_activations'] as const) {
+    if (typeof merged[key] !== 'boolean')
+      throw new InputError(`${source}: expected ${key} to be true or false, got ${JSON.stringify(merged[key])}.`);
+  }
+  const config = merged as unknown as Beit3Config;
   if (config.encoder_embed_dim % config.encoder_attention_heads !== 0) {
     throw new InputError(
       `${source}: encoder_embed_dim ${config.encoder_embed_dim} is not divisible by encoder_attention_heads ${config.encoder_attention_heads}.`,
@@ -123,6 +127,11 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
   }
   if (config.patch_size > config.img_size) {
     throw new InputError(`${source}: patch_size ${config.patch_size} is larger than img_size ${config.img_size}.`);
+  }
+  if (patchCount(config) > MOST_PATCHES) {
+    throw new InputError(
+      `${source}: an image of ${config.img_size} pixels a side has ${patchCount(config)} patches of ${config.patch_size}, more than ${MOST_PATCHES}; use a smaller img_size.`,
+    );
   }
   return config;
 }

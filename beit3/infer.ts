@@ -1,6 +1,6 @@
 /** What model a checkpoint holds, told from the names and shapes of its tensors. */
 import { InputError } from '../core/errors.js';
-import { type Beit3Config, type ModelSpec, parseConfig, TASKS, type Task } from './config.js';
+import { type Beit3Config, configObject, type ModelSpec, parseConfig, TASKS, type Task } from './config.js';
 
 /** Shapes by name: all that is looked at. */
 export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
@@ -104,13 +104,45 @@ export function inferConfig(
     if (Number.isInteger(side) && side > 0) inferred.img_size = side * proj[2];
   }
   if (D % HEAD_WIDTH === 0) inferred.encoder_attention_heads = D / HEAD_WIDTH;
-  const given = (config ?? {}) as Record<string, unknown>;
+  // Tensors that are out of bounds are no fault of a config.
+  parseConfig({}, source, { encoder_attention_heads: 1, ...(inferred as Partial<Beit3Config>) });
+  const given = configObject(config ?? {}, configName ?? source);
   if (inferred.encoder_attention_heads === undefined && given.encoder_attention_heads === undefined) {
     throw new InputError(
       `${source} does not tell how many attention heads its width of ${D} has; say "encoder_attention_heads" in a config.json beside it or with --config.`,
     );
   }
-  return parseConfig(given, configName ?? source, inferred as Partial<Beit3Config>);
+  const parsed = parseConfig(given, configName ?? source, inferred as Partial<Beit3Config>);
+  expectAgreement(given, configName ?? source, inferred, source);
+  return parsed;
+}
+
+/** Sizes that the tensors have, whatever a config says. */
+const TOLD_BY_TENSORS = [
+  'encoder_embed_dim',
+  'encoder_ffn_embed_dim',
+  'encoder_layers',
+  'vocab_size',
+  'max_source_positions',
+  'in_chans',
+  'patch_size',
+  'num_classes',
+] as const;
+
+/** A config that contradicts the tensors belongs to another model: what it says of the rest would be wrong too. */
+function expectAgreement(
+  given: Readonly<Record<string, unknown>>,
+  name: string,
+  inferred: Readonly<Record<string, unknown>>,
+  source: string,
+): void {
+  for (const key of TOLD_BY_TENSORS) {
+    const [said, is] = [given[key], inferred[key]];
+    if (said === undefined || said === null || is === undefined || said === is) continue;
+    throw new InputError(
+      `${name} says that ${key} is ${JSON.stringify(said).slice(0, 40)}, but ${source} has ${is}; correct it or leave it out.`,
+    );
+  }
 }
 
 /** The whole spec of a fine-tuned checkpoint. */
@@ -118,8 +150,14 @@ export function inferSpec(shapes: Shapes, source: string, options: InferOptions 
   const config = inferConfig(shapes, source, options);
   const task = inferTask(shapes, source, options);
   const weight = CLASS_WEIGHT[task];
-  const given = (options.config as { num_classes?: unknown } | undefined)?.num_classes;
-  const numClasses = weight ? (shapes.get(weight)?.shape[0] ?? given) : 0;
-  if (!Number.isInteger(numClasses)) throw new InputError(`${source} has no ${weight}, which a ${task} model needs.`);
-  return { task, config, numClasses: numClasses as number };
+  if (weight === null) return { task, config, numClasses: 0 };
+  const numClasses = shapes.get(weight)?.shape[0];
+  if (numClasses === undefined) {
+    throw new InputError(
+      `${source} has no ${weight}, which the head of a model for ${task} needs; give a checkpoint fine-tuned for it.`,
+    );
+  }
+  const given = (options.config ?? {}) as Readonly<Record<string, unknown>>;
+  expectAgreement(given, options.configName ?? source, { num_classes: numClasses }, source);
+  return { task, config, numClasses };
 }

@@ -27,6 +27,10 @@ export async function readBytes(source: ByteSource, limits: ReadLimits): Promise
   if (source instanceof Uint8Array) return bounded(source, name, limits);
   if (source instanceof ArrayBuffer) return bounded(new Uint8Array(source), name, limits);
   if (typeof source !== 'string' && !(source instanceof URL)) {
+    if (!(source instanceof Blob)) {
+      const got = source === null ? 'null' : typeof source;
+      throw new InputError(`Expected ${limits.what} as a path, an address, a Blob or File, or bytes, got ${got}.`);
+    }
     refuseLarge(source.size, name, limits);
     return new Uint8Array(await source.arrayBuffer());
   }
@@ -37,13 +41,15 @@ export async function readBytes(source: ByteSource, limits: ReadLimits): Promise
 }
 
 async function readFile(source: string | URL, name: string, limits: ReadLimits): Promise<Uint8Array> {
-  const { open } = await import('node:fs/promises');
+  if (source === '') throw new InputError(`The name of ${limits.what} is empty; give the path of a file.`);
+  const { open, stat } = await import('node:fs/promises');
   try {
-    const isFileUrl = source instanceof URL || /^file:/i.test(source);
-    const file = await open(isFileUrl ? new URL(source) : source, 'r');
+    const path = source instanceof URL || /^file:/i.test(source) ? new URL(source) : source;
+    const info = await stat(path);
+    if (info.isDirectory()) throw new InputError(`${name} is a folder, not ${limits.what}; give the path of a file.`);
+    if (info.isFIFO()) return await readStream(await openPipe(path), name, limits);
+    const file = await open(path, 'r');
     try {
-      const info = await file.stat();
-      if (info.isDirectory()) throw new InputError(`${name} is a folder, not ${limits.what}; give the path of a file.`);
       refuseLarge(info.size, name, limits);
       const bytes = info.isFile() ? await file.readFile() : await readStream(file.createReadStream(), name, limits);
       return bounded(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength), name, limits);
@@ -57,6 +63,14 @@ async function readFile(source: string | URL, name: string, limits: ReadLimits):
     }
     throw new InputError(`Cannot read ${limits.what} ${name}: ${messageOf(error)}.`);
   }
+}
+
+/** A pipe, opened without waiting for its writer: a thread that waits could not even be stopped by Ctrl-C. */
+async function openPipe(path: string | URL): Promise<AsyncIterable<Uint8Array>> {
+  const { constants, openSync } = await import('node:fs');
+  const { Socket } = await import('node:net');
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
 }
 
 async function fetchBytes(address: string, name: string, limits: ReadLimits): Promise<Uint8Array> {
@@ -112,5 +126,7 @@ function bounded(bytes: Uint8Array, name: string, limits: ReadLimits): Uint8Arra
 function refuseLarge(size: number, name: string, { what, maxBytes }: ReadLimits): void {
   if (size <= maxBytes) return;
   const mib = (n: number): string => `${(n / 2 ** 20).toFixed(0)} MiB`;
-  throw new InputError(`${name} holds ${mib(size)}, more than the ${mib(maxBytes)} that ${what} may have.`);
+  throw new InputError(
+    `${name} holds more than the ${mib(maxBytes)} that ${what} may have; give the right file, or a smaller one.`,
+  );
 }

@@ -46,11 +46,16 @@ export async function decodeImage(source: ByteSource): Promise<RgbImage> {
     return await (await import('./decodePage.js')).decodeInPage(bytes, format);
   } catch (error) {
     if (error instanceof InputError) throw error;
-    throw damaged(
-      messageOf(error)
-        .trim()
-        .replace(/\s*\n\s*/g, ', ')
-        .replace(/\.$/, ''),
-    );
+    throw damaged(reasonOf(error));
   }
+}
+
+/** The last of what a decoder complains about, line by line, in as many words as a sentence bears. */
+function reasonOf(error: unknown): string {
+  const lines = messageOf(error)
+    .split('\n')
+    .map((line) => line.trim().replace(/[.:]$/, ''))
+    .filter((line) => line !== '');
+  const last = lines.at(-1) ?? 'it cannot be decoded';
+  return last.length > 160 ? `${last.slice(0, 160)}...` : last;
 }

@@ -4,7 +4,7 @@ import { InputError } from '../../core/errors.js';
 import { cat, select } from '../../core/ops/index.js';
 import type { Builder } from '../../nn/builder.js';
 import { Module } from '../../nn/module.js';
-import { configOf, loadModel, makeFilled } from '../checkpoint.js';
+import { atImageSize, configOf, loadModel, makeFilled } from '../checkpoint.js';
 import type { Beit3Config } from '../config.js';
 import type { Retrieval } from '../heads/index.js';
 import { inferConfig } from '../infer.js';
@@ -18,8 +18,11 @@ import { loadTokenizer } from './texts.js';
 
 export interface EmbedOptions extends PipelineOptions {
   /** What will be embedded: for images alone or texts alone less is loaded. Default 'both'. */
-  readonly inputs?: 'image' | 'text' | 'both';
+  readonly inputs?: EmbedInputs;
 }
+
+const INPUTS = ['image', 'text', 'both'] as const;
+type EmbedInputs = (typeof INPUTS)[number];
 
 /** A backbone under the name that it has in checkpoints. */
 class Backbone extends Module {
@@ -43,18 +46,27 @@ interface Loaded {
  */
 export class EmbedPipeline extends Session<Backbone | Retrieval> {
   readonly #hasHeads: boolean;
+  readonly #inputs: EmbedInputs;
 
-  private constructor(backend: Backend, { model, config, hasHeads }: Loaded, tokenizer: Tokenizer | null) {
+  private constructor(
+    backend: Backend,
+    { model, config, hasHeads }: Loaded,
+    tokenizer: Tokenizer | null,
+    inputs: EmbedInputs,
+  ) {
     super(backend, model, { config }, tokenizer, 'vl');
     this.#hasHeads = hasHeads;
+    this.#inputs = inputs;
   }
 
   static async create(options: EmbedOptions): Promise<EmbedPipeline> {
+    const { inputs = 'both' } = options;
+    if (!INPUTS.includes(inputs)) throw new InputError(`Expected inputs to be image, text or both, got ${inputs}.`);
     const backend = await openBackend(options);
     const loaded = await load(options, backend);
     try {
-      const tokenizer = options.inputs === 'image' ? null : await loadTokenizer(options, loaded.config);
-      return new EmbedPipeline(backend, loaded, tokenizer);
+      const tokenizer = inputs === 'image' ? null : await loadTokenizer(options, loaded.config);
+      return new EmbedPipeline(backend, loaded, tokenizer, inputs);
     } catch (error) {
       loaded.model.dispose();
       throw error;
@@ -79,9 +91,11 @@ export class EmbedPipeline extends Session<Backbone | Retrieval> {
   }: {
     readonly image?: ImageSource;
     readonly text?: string;
-  }): Promise<{ image?: Float32Array; text?: Float32Array }> {
+  } = {}): Promise<{ image?: Float32Array; text?: Float32Array }> {
     if (image === undefined && text === undefined)
       throw new InputError('There is nothing to embed; give an image, a text or both.');
+    if (image !== undefined && this.#inputs === 'text')
+      throw new InputError("This pipeline was made for texts alone; make one without inputs: 'text'.");
     if (image !== undefined && text !== undefined && !this.#hasHeads) return this.#fused(image, text);
     const out: { image?: Float32Array; text?: Float32Array } = {};
     if (image !== undefined) out.image = await this.#image(image);
@@ -132,7 +146,7 @@ async function load(options: EmbedOptions, backend: Backend): Promise<Loaded> {
     }
     const name = typeof source === 'string' ? source : 'The checkpoint';
     const inferred = inferConfig(checkpoint.tensors, name, await configOf(checkpoint, source, loading));
-    const config = loading.imageSize ? { ...inferred, img_size: loading.imageSize } : inferred;
+    const config = atImageSize(inferred, loading.imageSize);
     const branches = { A: inputs !== 'text', B: inputs !== 'image' };
     const make = (b: Builder) => new Backbone(b, config, branches);
     const { model } = await makeFilled(make, checkpoint.tensors, name, { ...loading, backend });

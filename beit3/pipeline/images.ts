@@ -10,5 +10,5 @@ export async function preparedImage(source: ImageSource, size: number, kind: Ima
 }
 
 function isDecoded(source: ImageSource): source is RgbImage {
-  return typeof source === 'object' && 'width' in source && 'data' in source;
+  return typeof source === 'object' && source !== null && 'width' in source && 'data' in source;
 }

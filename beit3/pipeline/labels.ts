@@ -7,7 +7,7 @@ const MAX_BYTES = 64 << 20;
 
 /** The labels of `count` classes. Throws InputError for a file that is none, or has another number of them. */
 export async function loadLabels(source: ByteSource | readonly string[], count: number): Promise<readonly string[]> {
-  if (Array.isArray(source)) return checked(source, count, WHAT);
+  if (Array.isArray(source)) return checked(source, count, 'The list of labels');
   const given = source as ByteSource;
   const name = sourceName(given, WHAT);
   const bytes = await readBytes(given, { what: WHAT, maxBytes: MAX_BYTES });
@@ -84,8 +84,10 @@ function numbered(pairs: readonly (readonly [unknown, unknown])[], name: string)
         `${name}: expected labels numbered from 0 to ${pairs.length - 1}, got the number ${JSON.stringify(index)}.`,
       );
     }
-    if (typeof label !== 'string' || label === '')
-      throw new InputError(`${name}: label ${String(index)} is not a text.`);
+    if (typeof label !== 'string' || label === '') {
+      const why = label === '' ? 'empty' : 'not a text';
+      throw new InputError(`${name}: label ${String(index)} is ${why}; every class needs a name.`);
+    }
     if (labels[index as number] !== undefined) throw new InputError(`${name}: label ${String(index)} is there twice.`);
     labels[index as number] = label;
   }

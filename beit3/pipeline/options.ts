@@ -22,7 +22,7 @@ export interface PipelineOptions {
   readonly imageSize?: number;
   /** 'auto' (the default), 'wasm' or 'reference'. */
   readonly device?: string;
-  /** CPU threads; default: all cores. */
+  /** CPU threads, 1 to 256; default: all cores. The first pipeline of a device decides. */
   readonly threads?: number;
   /** Called while weights arrive. */
   readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;

@@ -54,7 +54,9 @@ export class RetrievePipeline extends Session<Retrieval> {
     if (top !== undefined && !(Number.isInteger(top) && top >= 1)) {
       throw new InputError(`The number of matches must be a whole number of 1 or more, got ${top}.`);
     }
-    const toImages = 'text' in search;
+    if (!isSearch(search))
+      throw new InputError('Expected { text, images: [...] } or { image, texts: [...] } to search.');
+    const toImages = 'images' in search;
     const candidates: readonly ImageSource[] = toImages ? search.images : search.texts;
     if (candidates.length === 0)
       throw new InputError(`There is nothing to search in; give at least one ${toImages ? 'image' : 'text'}.`);
@@ -85,6 +87,12 @@ export class RetrievePipeline extends Session<Retrieval> {
       return this.model.embedText(text, padding);
     });
   }
+}
+
+function isSearch(search: Partial<ImageSearch & TextSearch> | undefined): boolean {
+  const { text, images, image, texts } = search ?? {};
+  if (image === undefined) return text !== undefined && texts === undefined && Array.isArray(images);
+  return text === undefined && images === undefined && Array.isArray(texts);
 }
 
 function dot(a: Float32Array, b: Float32Array, start: number): number {

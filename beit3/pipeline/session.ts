@@ -1,13 +1,15 @@
 import { loadBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
-import { OpError } from '../../core/errors.js';
+import { InputError, OpError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
+import { nextTurn } from '../../core/runtime.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
 import { type LoadOptions, loadModel, parseJson } from '../checkpoint.js';
 import type { ModelSpec, Task } from '../config.js';
+import { expectFinite } from '../finite.js';
 import type { TaskModels } from '../heads/index.js';
 import type { ImagePipeline } from '../images/index.js';
 import { type ByteSource, readBytes, sourceName } from '../readBytes.js';
@@ -48,7 +50,7 @@ function isSource(config: NonNullable<PipelineOptions['config']>): config is Byt
   );
 }
 
-/** The values of what `fn` computes, with everything it made freed again. */
+/** The values of what `fn` computes, with everything it made freed again. Throws InputError when they are not finite. */
 export async function valuesOf(backend: Backend, fn: () => Tensor): Promise<Float32Array> {
   const before = setDefaultBackend(backend);
   let result: Tensor;
@@ -57,11 +59,15 @@ export async function valuesOf(backend: Backend, fn: () => Tensor): Promise<Floa
   } finally {
     setDefaultBackend(before);
   }
+  let values: Float32Array;
   try {
-    return (await result.data()) as Float32Array;
+    values = (await result.data()) as Float32Array;
   } finally {
     result.dispose();
   }
+  await nextTurn();
+  expectFinite(values);
+  return values;
 }
 
 /** A model ready to answer: what every pipeline holds and frees. */
@@ -75,9 +81,17 @@ export abstract class Session<M extends Module> {
     private readonly normalization: ImagePipeline,
   ) {}
 
-  /** Frees the weights. The pipeline cannot be used afterwards. */
+  #disposed = false;
+
+  /** Frees the weights. The pipeline cannot be used afterwards; disposing it twice does nothing. */
   dispose(): void {
+    this.#disposed = true;
     this.model.dispose();
+  }
+
+  /** Throws InputError when the weights were freed, be it while an image was decoded. */
+  #expectWeights(): void {
+    if (this.#disposed) throw new InputError('This pipeline was disposed; make a new one with pipeline(...).');
   }
 
   [Symbol.dispose](): void {
@@ -86,18 +100,24 @@ export abstract class Session<M extends Module> {
 
   /** float32 [B, C, S, S] for the model. Made before a scope is entered: decoding takes time. */
   protected async pixels(images: readonly ImageSource[]): Promise<() => Tensor> {
+    this.#expectWeights();
     const { img_size: S, in_chans: C } = this.spec.config;
     if (C !== 3) throw new OpError('pipeline', `expected a model of 3 image channels, got ${C}`);
     const each = C * S * S;
     const values = new Float32Array(images.length * each);
     // One after the other, so that only one large photograph is decoded at a time.
     for (const [b, image] of images.entries()) values.set(await preparedImage(image, S, this.normalization), b * each);
-    return () => tensor(values, { shape: [images.length, C, S, S], backend: this.backend });
+    return () => {
+      this.#expectWeights();
+      return tensor(values, { shape: [images.length, C, S, S], backend: this.backend });
+    };
   }
 
   /** Token ids int32 [B, T] and padding bool [B, T] (null when nothing is padded). */
   protected texts(texts: readonly string[]): () => { text: Tensor; padding: Tensor | null } {
-    if (this.tokenizer === null) throw new OpError('pipeline', 'this pipeline was made without a tokenizer');
+    this.#expectWeights();
+    if (this.tokenizer === null)
+      throw new InputError("This pipeline was made for images alone; make one without inputs: 'image'.");
     const { ids, padding, shape } = encodeTexts(this.tokenizer, texts, this.spec.config);
     return () => ({
       text: tensor(ids, { shape, backend: this.backend }),

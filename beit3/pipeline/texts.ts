@@ -47,7 +47,7 @@ async function tokenizerBeside(checkpoint: PipelineOptions['checkpoint']): Promi
   const why =
     found.length > 1 ? `${found.join(' and ')} lie beside ${checkpoint}` : `no .spm file lies beside ${checkpoint}`;
   throw new InputError(
-    `This task reads text and needs a tokenizer, but ${why}; say which with the tokenizer option (official models use beit3.spm).`,
+    `This task reads text and needs a tokenizer, but ${why}; give it as the tokenizer option or --tokenizer (official models use beit3.spm).`,
   );
 }
 

@@ -24,7 +24,7 @@ test('labels come from lines, JSON and the answer list of VQA', () => {
 test('labels that leave a doubt are refused in one sentence', () => {
   for (const [text, why] of [
     ['', /empty/],
-    ['yes\n\nno', /label 1 is not a text/],
+    ['yes\n\nno', /label 1 is empty; every class needs a name/],
     ['{"0": "yes", "2": "no"}', /numbered from 0 to 1/],
     ['{"0": "yes", "00": "no"}', /twice/],
     ['[1, 2]', /label 0 is not a text/],
