@@ -151,6 +151,16 @@ export class Tensor {
   toString(): string {
     return `${this.dtype}${formatShape(this.shape)}`;
   }
+
+  /** The same for JSON, which would else walk through the whole backend. */
+  toJSON(): string {
+    return this.toString();
+  }
+
+  /** The same for `console.log` in Node; `await x.toArray()` gives the values. */
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return `Tensor ${this}${this.#disposed ? ' (freed)' : ` on ${this.backend.name}`}`;
+  }
 }
 
 export type NestedArray = number | NestedArray[];

@@ -12,6 +12,8 @@ export interface StoragePlace {
   source: ByteSource;
   offset: number;
   byteLength: number;
+  /** It must hold the storage and nothing else: unpacking more could take any memory. */
+  exact?: boolean;
 }
 
 /** What the tensors of one file share. */
@@ -103,7 +105,8 @@ class PlainConverter {
     const width = itemBytes(dtype);
     const storageItem = storage.dtype ? itemBytes(storage.dtype) : 1;
     const available = storage.count * storageItem;
-    if (!((storage.shift + storage.count) * storageItem <= place.byteLength)) {
+    const needed = (storage.shift + storage.count) * storageItem;
+    if (!(needed <= place.byteLength) || (place.exact && needed < place.byteLength)) {
       fail(`needs ${available} bytes of storage ${shown(storage.key)}, which has ${place.byteLength}`);
     }
     const count = elementCount(shape);

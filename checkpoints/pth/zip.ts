@@ -7,6 +7,8 @@ export interface ZipEntry {
   readonly name: string;
   /** Bytes when unpacked. */
   readonly size: number;
+  /** Whether it is compressed. */
+  readonly deflated: boolean;
   /** Its content. Stored entries are windows of the archive; deflated ones are unpacked into memory on first use. */
   open(): Promise<ByteSource>;
 }
@@ -70,7 +72,7 @@ export async function readZip(source: ByteSource): Promise<Map<string, ZipEntry>
       const stored = new SliceSource(source, await dataOffset(source, header, packed), packed);
       return method === 0 ? stored : new InflateSource(stored, name, size, inflated);
     };
-    entries.set(name, { name, size, open });
+    entries.set(name, { name, size, deflated: method === 8, open });
     at = next;
   }
   return entries;
@@ -172,14 +174,14 @@ class InflateSource implements ByteSource {
         sent += length;
       },
     });
-    const out: Uint8Array[] = [];
+    const bytes = new Uint8Array(size);
     let total = 0;
     const reader = compressed.pipeThrough(new DecompressionStream('deflate-raw')).getReader();
     try {
       for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+        if (total + chunk.value.length <= size) bytes.set(chunk.value, total);
         total += chunk.value.length;
         if (total > size) break;
-        out.push(chunk.value);
       }
     } catch {
       // Broken data: told below.
@@ -188,12 +190,6 @@ class InflateSource implements ByteSource {
       await reader.cancel().catch(() => {});
     }
     if (total !== size) damaged(packed, `${shown(entry)} cannot be unpacked`);
-    const bytes = new Uint8Array(size);
-    let at = 0;
-    for (const chunk of out) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
     return bytes;
   }
 }

@@ -36,7 +36,10 @@ export async function openZipPth(source: ByteSource): Promise<CheckpointContents
   const places = new Map<string, StoragePlace>();
   for (const key of used) {
     const entry = entries.get(`${prefix}data/${key}`);
-    if (entry) places.set(key, { source: await entry.open(), offset: 0, byteLength: entry.size });
+    if (entry) {
+      const place = { source: await entry.open(), offset: 0, byteLength: entry.size, exact: entry.deflated };
+      places.set(key, place);
+    }
   }
   const contents = contentsOf(value, { source, bigEndian, storage: (ref) => places.get(ref.key) });
   return { format: 'pth-zip', metadata: {}, ...contents };

@@ -232,6 +232,11 @@ test('deflated entries are read, within bounds', async () => {
   await assert.rejects(open(['a/data.pkl', pickle, pickle.length + 1]), inputError(/cannot be unpacked/));
   await assert.rejects(open(['a/data.pkl', pickle, pickle.length - 1]), inputError(/cannot be unpacked/));
   await assert.rejects(open(['word/document.xml', pickle]), inputError(/not a PyTorch checkpoint/));
+  const bomb = deflated([
+    ['a/data.pkl', pickle],
+    ['a/data/0', new Uint8Array(1 << 20)],
+  ]);
+  await assert.rejects(openCheckpoint(bomb, 'x.pth'), inputError(/needs 16 bytes of storage 0, which has 1048576/));
 });
 
 test('safetensors headers are checked', async () => {

@@ -1,6 +1,7 @@
 /** Tensors: making and reading them, dtypes, scopes, methods, what is refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { inspect } from 'node:util';
 import { METHODS } from '../../core/methods.js';
 import * as azulejo from '../../index.js';
 import { readOne, testEach, testOn } from '../support/backends.js';
@@ -252,4 +253,10 @@ testEach('requiring gradients through methods', async () => {
     return (x.grad as Tensor).clone();
   });
   assert.deepEqual(Array.from(data), [2, 4, 6]);
+});
+
+testEach('a tensor prints and serialises as its dtype and shape, not as its backend', () => {
+  using x = tensor([[1, 2]]);
+  assert.equal(JSON.stringify({ x }), '{"x":"float32[1, 2]"}');
+  assert.equal(inspect(x), `Tensor float32[1, 2] on ${x.backend.name}`);
 });
