@@ -69,9 +69,9 @@ test('Ctrl-C ends a computation with 130', async () => {
 });
 
 test('Ctrl-C between the runs of a pipeline ends it, without results', async () => {
-  const texts = new Array<string[]>(5000).fill(['--text', 'a cat']).flat();
+  const texts = new Array<string[]>(30000).fill(['--text', 'a cat']).flat();
   const result = await beit3(['embed', ...texts, '--checkpoint', at('retrieval.pth')], {
-    onStart: (child) => void setTimeout(() => child.kill('SIGINT'), 1500),
+    onStart: (child) => void setTimeout(() => child.kill('SIGINT'), 4000),
   });
   assert.deepEqual(result, { code: 130, stdout: '', stderr: '' });
 });
