@@ -73,11 +73,11 @@ describe('dumps that are wrong', () => {
   const wrong: Record<string, [(metadata: Record<string, string>) => Record<string, string>, RegExp]> = {
     'a config of monstrous sizes takes no memory': [
       withFields('config', { encoder_layers: 900, encoder_ffn_embed_dim: 262144 }),
-      /encoder_ffn_embed_dim is 262144|does not fit the model: missing beit3\.encoder\.layers/,
+      /says that encoder_ffn_embed_dim is 262144, but .* has 25;/,
     ],
     'a part of a layer': [
       withFields('config', { encoder_layers: 0.5 }),
-      /encoder_layers (is 0\.5|to be a whole number)/,
+      /says that encoder_layers is 0\.5, but .* has 1;/,
     ],
     'a class count that is none': [withFields('config', { num_classes: -1 }), /expected num_classes in its config/],
     'a config that is null': [(m) => ({ ...m, config: 'null' }), /expected config .* to be a JSON object, got null\.$/],
@@ -103,7 +103,7 @@ describe('dumps that are wrong', () => {
 
   it('weights of more layers than the config has', async () => {
     const error = await errorOf('encoder_text.safetensors', withFields('config', { encoder_layers: 2 }));
-    assert.match(error, /says that encoder_layers is 2, but|its config has 2 layers, but/);
+    assert.match(error, /says that encoder_layers is 2, but .* has 3;/);
   });
 
   it('what a config leaves out is told from the weights', async () => {
