@@ -4,7 +4,7 @@ import { defaultBackend } from './device.js';
 import type { DType } from './dtype.js';
 import { OpError } from './errors.js';
 import { type Expr, evaluator } from './expr.js';
-import { broadcastStrides, isContiguous, sizeOf } from './layout.js';
+import { broadcastStrides, isContiguous, kindOf, sizeOf } from './layout.js';
 import { keep, scope } from './memory.js';
 import { noGrad } from './modes.js';
 import type { Flat, OpDefinition, Operand } from './op.js';
@@ -70,6 +70,10 @@ function backendOf(op: OpDefinition, inputs: readonly Operand[]): Backend {
 
 /** Runs a call on its backend; nothing is recorded. */
 export function execute({ op, inputs, attrs }: Call): Tensor[] {
+  for (const x of inputs) {
+    // What a program without types may pass.
+    if (x && !(x instanceof Tensor)) throw new OpError(op.name, `expected tensors as operands, got ${kindOf(x)}`);
+  }
   const specs = op.infer(inputs, attrs);
   if (op.mutates) for (const i of op.mutates(attrs)) inputs[i]?.storage.change();
   if (op.view) {

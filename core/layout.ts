@@ -14,11 +14,25 @@ export function sizeOf(shape: readonly number[]): number {
   return n;
 }
 
-/** Checks that every size is a whole number, 0 or more. */
+/** Checks that a shape is a list of whole numbers, 0 or more. */
 export function expectSizes(op: string, shape: readonly number[]): void {
+  expectList(op, 'a shape such as [2, 3]', shape);
   if (!shape.every((d) => Number.isInteger(d) && d >= 0)) {
     throw new OpError(op, `expected whole sizes of 0 or more, got ${formatShape(shape)}`);
   }
+}
+
+/** Checks that `list`, which a program without types passed, is a list at all. */
+export function expectList(op: string, what: string, list: unknown): void {
+  if (!Array.isArray(list)) throw new OpError(op, `expected ${what}, got ${kindOf(list)}`);
+}
+
+/** What a value is, for messages: numbers themselves, else their kind. */
+export function kindOf(value: unknown): string {
+  if (typeof value === 'number' || value === undefined || value === null) return String(value);
+  if (typeof value !== 'object') return `a ${typeof value}`;
+  const name = value.constructor?.name ?? 'Object';
+  return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`;
 }
 
 /** Whether two layouts of one storage, neither empty, may reach a common element at different places. */
@@ -121,6 +135,7 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
 /** Axes counted from the front, sorted, without doubles; all axes when none are given. */
 export function normalizeAxes(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
+  if (typeof axes !== 'number') expectList(op, 'an axis or a list of axes', axes);
   const list = (typeof axes === 'number' ? [axes] : axes).map((a) => normalizeAxis(op, a, rank));
   return [...new Set(list)].sort((a, b) => a - b);
 }

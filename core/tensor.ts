@@ -12,7 +12,7 @@ import {
   typedArray,
 } from './dtype.js';
 import { InputError, OpError } from './errors.js';
-import { contiguousStrides, expectSizes, formatShape, isContiguous, type Layout, sizeOf } from './layout.js';
+import { contiguousStrides, expectSizes, formatShape, isContiguous, kindOf, type Layout, sizeOf } from './layout.js';
 import { keep, Storage, track } from './memory.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
@@ -209,13 +209,17 @@ export interface TensorOptions {
 
 /**
  * A tensor with the given values: a number, nested arrays of equal lengths, or a typed array with `shape`.
- * The dtype defaults to the typed array's own, else float32.
+ * The dtype defaults to the typed array's own, else float32. Throws OpError for anything that is no number.
  */
 export function tensor(values: NestedArray | TypedArray | readonly number[], options: TensorOptions = {}): Tensor {
   const flat: number[] | TypedArray = ArrayBuffer.isView(values)
     ? (values as TypedArray)
     : flatten(values as NestedArray);
+  // Neither has numbers one by one.
+  if (typeof flat.length !== 'number' || typeof flat[0] === 'bigint')
+    throw new OpError('tensor', `expected numbers, got ${kindOf(values)}`);
   const shape = options.shape ?? (ArrayBuffer.isView(values) ? [flat.length] : shapeOf(values as NestedArray));
+  expectSizes('tensor', shape);
   if (sizeOf(shape) !== flat.length) {
     throw new OpError(
       'tensor',
@@ -269,6 +273,8 @@ function flatten(values: NestedArray): number[] {
   const visit = (v: NestedArray, axis: number): void => {
     if (!Array.isArray(v)) {
       if (axis !== shape.length) throw new OpError('tensor', 'expected nested arrays of equal depth');
+      if (typeof v !== 'number' && typeof v !== 'boolean')
+        throw new OpError('tensor', `expected numbers, got ${kindOf(v)}`);
       out.push(v);
       return;
     }

@@ -68,6 +68,7 @@ export abstract class Module {
    * and misshapen names together; otherwise only misshapen ones throw. Nothing is changed when it throws.
    */
   loadStateDict(state: ReadonlyMap<string, Tensor>, { strict = true } = {}): void {
+    if (!(state instanceof Map)) throw new InputError('Expected a state as a Map from names to tensors.');
     const own = this.stateDict();
     const problem = compareStates(own, state, strict);
     if (problem) throw new InputError(`The state does not fit ${this.constructor.name}: ${problem}.`);

@@ -16,7 +16,7 @@ import {
   zeros,
 } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Parameter } from './builder.js';
+import { Parameter } from './builder.js';
 
 export interface ParameterGroup {
   readonly parameters: readonly (readonly [name: string, parameter: Parameter])[];
@@ -38,6 +38,8 @@ export type Optimisable = Iterable<readonly [string, Parameter]> | readonly Para
 
 function slotsOf(given: Optimisable, weightDecay: number): Slot[] {
   const list = [...(given as Iterable<ParameterGroup | readonly [string, Parameter]>)];
+  if (list.some((entry) => entry instanceof Parameter))
+    throw new InputError('The optimiser expects parameters with their names: model.namedParameters().');
   const groups: ParameterGroup[] = list.every((g): g is ParameterGroup => 'parameters' in g)
     ? list
     : [{ parameters: list as (readonly [string, Parameter])[] }];

@@ -2,7 +2,7 @@ import type { Spec } from '../backend.js';
 import { call1 } from '../dispatch.js';
 import { promote } from '../dtype.js';
 import { OpError } from '../errors.js';
-import { formatShape, normalizeAxis } from '../layout.js';
+import { expectList, formatShape, normalizeAxis } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp, type Flat } from '../op.js';
 import type { Tensor } from '../tensor.js';
@@ -73,6 +73,7 @@ const op = defineOp<{ readonly axis: number }>({
 
 /** Tensors joined along an existing axis; they agree in every other one. */
 export function cat(list: readonly Tensor[], axis = 0): Tensor {
+  expectList('cat', 'a list of tensors', list);
   if (list.length === 0) throw new OpError('cat', `expected at least one tensor, got ${formatShape([])}`);
   const dtype = list.map((t) => t.dtype).reduce(promote);
   const attrs = { axis: normalizeAxis('cat', axis, list[0].rank) };

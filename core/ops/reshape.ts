@@ -1,6 +1,6 @@
 import { call1 } from '../dispatch.js';
 import { OpError } from '../errors.js';
-import { expectSizes, formatShape, normalizeAxis, sameShape, sizeOf, viewStrides } from '../layout.js';
+import { expectList, expectSizes, formatShape, normalizeAxis, sameShape, sizeOf, viewStrides } from '../layout.js';
 import { scope } from '../memory.js';
 import { defineOp } from '../op.js';
 import type { Tensor } from '../tensor.js';
@@ -34,6 +34,7 @@ const op = defineOp<ShapeAttrs>({
 
 /** The same elements in row-major order under another shape; one size may be -1. A view wherever strides allow it. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  expectList('reshape', 'a shape such as [2, -1]', shape);
   if (shape.filter((d) => d === -1).length > 1) {
     throw new OpError('reshape', `expected at most one size of -1, got ${formatShape(shape)}`);
   }

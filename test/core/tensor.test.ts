@@ -260,3 +260,34 @@ testEach('a tensor prints and serialises as its dtype and shape, not as its back
   assert.equal(JSON.stringify({ x }), '{"x":"float32[1, 2]"}');
   assert.equal(inspect(x), `Tensor float32[1, 2] on ${x.backend.name}`);
 });
+
+testEach('what a program without types may pass is named', async () => {
+  const x = tensor([
+    [1, 2],
+    [3, 4],
+  ]);
+  // biome-ignore lint/suspicious/noExplicitAny: that is the point
+  const untyped = (value: unknown): any => value;
+  const refuses = (fn: () => unknown, pattern: RegExp) =>
+    assert.throws(fn, (error) => error instanceof OpError && pattern.test(error.message));
+  for (const [values, got] of [
+    [['1', '2'], 'a string'],
+    [[1, undefined], 'undefined'],
+    [null, 'null'],
+    [[1n], 'a bigint'],
+    [new BigInt64Array(1), 'a BigInt64Array'],
+    [new DataView(new ArrayBuffer(4)), 'a DataView'],
+    [[new Float32Array(2)], 'a Float32Array'],
+    [x, 'a Tensor'],
+  ])
+    refuses(() => tensor(untyped(values)), new RegExp(`^\\[tensor\\] expected numbers, got ${got}$`));
+  refuses(() => tensor([1], { shape: untyped(1) }), /expected a shape such as \[2, 3\], got 1$/);
+  refuses(() => tensor([], { shape: [Number.NaN] }), /expected whole sizes of 0 or more, got \[NaN\]$/);
+  refuses(() => azulejo.zeros(untyped(3)), /expected a shape such as \[2, 3\], got 3$/);
+  refuses(() => x.add(untyped([1, 2])), /^\[add\] expected tensors as operands, got an Array$/);
+  refuses(() => x.reshape(untyped(4)), /^\[reshape\] expected a shape such as \[2, -1\], got 4$/);
+  refuses(() => x.sum(untyped({ axis: 1 })), /^\[sum\] expected an axis or a list of axes, got an Object$/);
+  refuses(() => ops.cat(untyped(x)), /^\[cat\] expected a list of tensors, got a Tensor$/);
+  assert.deepEqual([...(await readOne(() => tensor(untyped([true, false]))))], [1, 0]);
+  x.dispose();
+});
