@@ -1,7 +1,7 @@
 /** Files of one JSON value a line: read line by line, and written so that all appear or none. Node only. */
 
 import type { FileHandle } from 'node:fs/promises';
-import { diskError } from '../../checkpoints/sink.js';
+import { diskError, removeAtExit } from '../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { pythonJson } from './pythonJson.js';
 
@@ -146,7 +146,7 @@ export class RowWriter {
 
 /**
  * Writes files into `folder`, which is made where it is missing. What `fill` opens appears when it has returned, each
- * file whole, flushed and renamed into place; nothing remains when it throws. Gives the files in the order of opening.
+ * file whole, flushed and renamed into place; nothing remains when it throws or the process exits. Gives the files in the order of opening.
  * Throws InputError where the disk refuses.
  */
 export async function writeTogether(
@@ -166,6 +166,7 @@ export async function writeTogether(
       if (writers.length >= MAX_FILES) throw new InputError(`More than ${MAX_FILES} files would be written.`);
       const path = join(folder, name);
       const temporary = `${path}.${Math.random().toString(36).slice(2, 10)}.tmp`;
+      await removeAtExit(temporary);
       const handle = await open(temporary, 'wx').catch((error: unknown) => diskError(path, error));
       const writer = new RowWriter(path, temporary, handle);
       writers.push(writer);
@@ -176,8 +177,10 @@ export async function writeTogether(
       await writer.handle.sync().catch((error: unknown) => diskError(writer.path, error));
       await writer.handle.close();
     }
-    for (const { temporary, path } of writers)
+    for (const { temporary, path } of writers) {
       await rename(temporary, path).catch((error: unknown) => diskError(path, error));
+      (await removeAtExit(temporary)).delete(temporary);
+    }
   } catch (error) {
     for (const { handle, temporary } of writers) {
       await handle.close().catch(() => {});

@@ -7,6 +7,7 @@ import { indexCocoCaptioning, indexCocoRetrieval, indexFlickr30k, indexNocaps } 
 import { indexNlvr2 } from './nlvr2.js';
 import { indexVqav2 } from './vqav2.js';
 
+export { readAnswers } from '../answers.js';
 export {
   type CaptioningRow,
   type ImageNetRow,
@@ -24,6 +25,7 @@ export {
   type VqaRow,
 } from '../rows.js';
 export type { IndexOptions, IndexReport } from './job.js';
+export { indexClassFolders, indexTable, type OwnIndexOptions } from './own.js';
 
 const MAKERS: { readonly [task in IndexTask]: (options: IndexOptions) => Promise<IndexReport> } = {
   imagenet: indexImageNet,
