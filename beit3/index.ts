@@ -18,6 +18,7 @@ export {
   TASKS,
   type Task,
 } from './config.js';
+export * from './data/index/index.js';
 export { type Caption, type GenerateOptions, generate } from './generate.js';
 export {
   type AnyTaskModel,

@@ -8,8 +8,11 @@ export interface ByteSink {
 /** Temporary files being written; null until the first one is. */
 let unfinished: Set<string> | null = null;
 
-/** Sees to it that a temporary file does not outlive the process, should that exit (`process.exit`) before it is done. */
-async function removeAtExit(temporary: string): Promise<Set<string>> {
+/**
+ * Sees to it that a temporary file does not outlive the process, should that exit (`process.exit`) before it is done.
+ * Take it out of the set that comes back when it is renamed or gone.
+ */
+export async function removeAtExit(temporary: string): Promise<Set<string>> {
   const { unlinkSync } = await import('node:fs');
   if (unfinished === null) {
     const files = new Set<string>();

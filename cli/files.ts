@@ -2,15 +2,15 @@ import { listImageFiles } from '../beit3/images/index.js';
 import { cacheDirectory } from '../checkpoints/index.js';
 import { InputError, messageOf } from '../core/errors.js';
 
-/** The paths themselves, once it is sure that there is something at each: before a large model is loaded. */
-export async function requireFiles(paths: readonly string[]): Promise<readonly string[]> {
+/** The paths, once it is sure that there is something at each: before a large model is loaded. `hint` ends the refusal. */
+export async function requireFiles(paths: readonly string[], hint = ''): Promise<readonly string[]> {
   const { stat } = await import('node:fs/promises');
   for (const path of paths) {
     if (path === '') throw new InputError('The name of a file is empty; give a path.');
     // Addresses are looked at when they are fetched.
     if (isAddress(path)) continue;
     await stat(path).catch((error: unknown) => {
-      if ((error as { code?: string }).code === 'ENOENT') throw new InputError(`There is no file ${path}.`);
+      if ((error as { code?: string }).code === 'ENOENT') throw new InputError(`There is no file ${path}${hint}.`);
       throw new InputError(`Cannot read ${path}: ${messageOf(error)}.`);
     });
   }

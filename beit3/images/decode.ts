@@ -55,7 +55,7 @@ function reasonOf(error: unknown): string {
   const lines = messageOf(error)
     .split('\n')
     .map((line) => line.trim().replace(/[.:]$/, ''))
-    .filter((line) => line !== '');
+    .filter((line) => /[a-z]{3}/i.test(line));
   const last = lines.at(-1) ?? 'it cannot be decoded';
   return last.length > 160 ? `${last.slice(0, 160)}...` : last;
 }

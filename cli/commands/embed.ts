@@ -29,6 +29,7 @@ export const command: Command = {
     const texts = args.texts('text');
     const images = await requireFiles(
       args.expect(texts.length > 0 ? 0 : 1, Number.POSITIVE_INFINITY, 'at least one image or --text'),
+      texts.length > 0 ? '; a text needs a --text of its own' : '',
     );
     if (images.length > 0 && texts.length > 0 && images.length !== texts.length) {
       throw new InputError(

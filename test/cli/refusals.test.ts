@@ -150,6 +150,7 @@ test('files that cannot be written, or would be themselves, leave nothing behind
     refuse(/truncated/, 'convert', fixture('formats/truncated.pth'), at('out.safetensors')),
     refuse(/Cannot tell the format/, ...embed, '--output', at('out.csv')),
     refuse(/its folder does not exist/, ...embed, '--output', at('none/out.npy')),
+    refuse(/There is no file b; a text needs a --text of its own/, ...embed.slice(0, 2), '--text', 'a', 'b'),
     refuse(/are pairs, but there are 1 and 2/, ...embed, '--text', 'a', '--text', 'b'),
     refuse(/folder\.npy: it is a folder/, ...embed, '--output', at('folder.npy')),
     refuse(/folder\.pth: it is a folder/, 'convert', at('classify.pth'), at('folder.pth')),

@@ -135,7 +135,14 @@ def main():
     p.add_argument('--out', required=True)
     args = p.parse_args()
 
-    official = import_official(args.beit3, args.torchscale)
+    if args.text is not None and args.tokenizer is None:
+        p.error('--text needs --tokenizer beit3.spm')
+    try:
+        official = import_official(args.beit3, args.torchscale)
+    except ImportError as error:
+        p.error(f'cannot import the official code from {args.beit3} and {args.torchscale}: {error}')
+    if not hasattr(official, args.model):
+        p.error(f'the official code has no model {args.model}')
     torch.manual_seed(args.seed)
     generator = torch.Generator().manual_seed(args.seed)
     model = getattr(official, args.model)().eval()
