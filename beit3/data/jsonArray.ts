@@ -48,7 +48,7 @@ class Scanner {
   private found = false;
   private index = 0;
   /** Bytes of the element so far, when it began in an earlier chunk. */
-  private parts: Buffer[] = [];
+  private parts: Uint8Array[] = [];
   private partBytes = 0;
   private inElement = false;
   private isAtStart = true;
@@ -60,7 +60,7 @@ class Scanner {
     private readonly what: string,
   ) {}
 
-  *scan(chunk: Buffer): Generator<Element> {
+  *scan(chunk: Uint8Array): Generator<Element> {
     let i = 0;
     if (this.isAtStart) {
       if (chunk[0] === 0xef && chunk[1] === 0xbb && chunk[2] === 0xbf) i = 3;
@@ -125,14 +125,14 @@ class Scanner {
     return Buffer.from(this.keyBytes).toString('latin1') === this.key;
   }
 
-  private keep(part: Buffer): void {
+  private keep(part: Uint8Array): void {
     this.partBytes += part.length;
     if (this.partBytes > MAX_ELEMENT_BYTES) throw this.refusal(`${this.key}[${this.index}] is larger than 16 MiB`);
     // The stream may reuse the memory of a chunk.
     this.parts.push(Buffer.from(part));
   }
 
-  private element(last: Buffer): Element {
+  private element(last: Uint8Array): Element {
     if (this.parts.length > 0) this.keep(last);
     const bytes = this.parts.length > 0 ? Buffer.concat(this.parts) : last;
     this.parts = [];

@@ -1,6 +1,5 @@
 /** Files of one JSON value a line: read line by line, and written so that all appear or none. Node only. */
 
-import type { FileHandle } from 'node:fs/promises';
 import { diskError, removeAtExit } from '../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { pythonJson } from './pythonJson.js';
@@ -38,13 +37,13 @@ export function unreadable(path: string, what: string, error: unknown): never {
 }
 
 /** The chunks of a file, one after the other. */
-export async function* readChunks(path: string, what: string, onProgress?: ReadProgress): AsyncGenerator<Buffer> {
+export async function* readChunks(path: string, what: string, onProgress?: ReadProgress): AsyncGenerator<Uint8Array> {
   const total = await fileSize(path, what);
   const { createReadStream } = await import('node:fs');
   let done = 0;
   const stream = createReadStream(path, { highWaterMark: 1 << 18 });
   try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) {
       yield chunk;
       onProgress?.((done += chunk.length), total);
     }
@@ -72,9 +71,9 @@ export async function* readLines(path: string, what: string, onProgress?: ReadPr
     }
     return text.trim() === '' ? undefined : { text: text.endsWith('\r') ? text.slice(0, -1) : text, number };
   };
-  let parts: Buffer[] = [];
+  let parts: Uint8Array[] = [];
   let length = 0;
-  const add = (part: Buffer): void => {
+  const add = (part: Uint8Array): void => {
     length += part.length;
     if (length > MAX_LINE_BYTES)
       throw new InputError(`${path}:${number + 1}: the line is longer than 16 MiB; expected ${what}.`);
@@ -114,6 +113,13 @@ export interface WrittenFile {
 /** Keys whose numbers are floats in Python. */
 const FLOATS: ReadonlySet<string> = new Set(['scores']);
 
+/** What writing needs of an open file; the file handles of Node have it. */
+export interface OpenFile {
+  appendFile(text: string): Promise<void>;
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
 /** One file that is being written. */
 export class RowWriter {
   rows = 0;
@@ -122,7 +128,7 @@ export class RowWriter {
   constructor(
     readonly path: string,
     readonly temporary: string,
-    readonly handle: FileHandle,
+    readonly handle: OpenFile,
   ) {}
 
   /** Writes a row as json.dumps would, and a line end. */
