@@ -1,0 +1,29 @@
+/** Batches as tensors on the backend that holds a model. */
+import type { Backend } from '../../core/backend.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
+import type { Module } from '../../nn/module.js';
+import type { ImageBatch, TextBatch } from '../data/batch.js';
+
+const CHANNELS = 3;
+
+/** The backend that holds a model's weights. */
+export function backendOf(model: Module): Backend {
+  for (const [, parameter] of model.namedParameters()) return parameter.backend;
+  throw new TypeError('backendOf expected a model with parameters.');
+}
+
+/** float32 [B, 3, S, S]; `values` are the second pictures of pairs, the first ones by default. */
+export function imagesOf(batch: ImageBatch, backend: Backend, values: Float32Array = batch.images): Tensor {
+  return tensor(values, { shape: [batch.size, CHANNELS, batch.side, batch.side], backend });
+}
+
+/** int32 [B, T]; `ids` are masked texts, those of the batch by default. */
+export function textOf(batch: ImageBatch & TextBatch, backend: Backend, ids: Int32Array = batch.ids): Tensor {
+  return tensor(ids, { shape: [batch.size, batch.length], backend });
+}
+
+/** bool [B, T], null when nothing is padded. */
+export function paddingOf(batch: ImageBatch & TextBatch, backend: Backend): Tensor | null {
+  if (!batch.padding.includes(1)) return null;
+  return tensor(batch.padding, { shape: [batch.size, batch.length], dtype: 'bool', backend });
+}

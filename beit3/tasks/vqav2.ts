@@ -1,0 +1,26 @@
+import { InputError } from '../../core/errors.js';
+import { affine } from '../../core/ops/index.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
+import { bceWithLogits } from '../../nn/losses.js';
+import type { VqaBatch } from '../data/batch.js';
+import type { VisualQuestionAnswering } from '../heads/index.js';
+import { backendOf, imagesOf, paddingOf, textOf } from './inputs.js';
+import type { LossOf } from './task.js';
+
+/** Logits [B, answers]. */
+export function vqaLogits(model: VisualQuestionAnswering, batch: VqaBatch): Tensor {
+  const backend = backendOf(model);
+  return model.forward(imagesOf(batch, backend), textOf(batch, backend), paddingOf(batch, backend));
+}
+
+/** Binary cross entropy summed over the answers and averaged over the questions. */
+export const vqaLoss: LossOf<'vqav2'> = (model, batch) => {
+  if (batch.scores === null) {
+    throw new InputError(
+      'Expected questions with answers to train on, got those of a test split; use the train or val split.',
+    );
+  }
+  const logits = vqaLogits(model, batch);
+  const scores = tensor(batch.scores, { shape: logits.shape, backend: logits.backend });
+  return { loss: affine(bceWithLogits(logits, scores), logits.shape[1], 0), metrics: {} };
+};
