@@ -17,9 +17,9 @@ export class Captioning extends Module {
   readonly beit3: Beit3;
   readonly mlm_head: Linear;
 
-  constructor(b: Builder, { config }: ModelSpec, { initialisation }: HeadOptions = {}) {
+  constructor(b: Builder, { config }: ModelSpec, { initialisation, backbone }: HeadOptions = {}) {
     super();
-    this.beit3 = new Beit3(b.at('beit3'), config, { initialisation });
+    this.beit3 = backbone ?? new Beit3(b.at('beit3'), config, { initialisation });
     this.mlm_head = new Linear(b.at('mlm_head'), config.encoder_embed_dim, config.vocab_size, HEAD_INIT);
   }
 

@@ -12,9 +12,10 @@ export class ImageClassification extends Module {
   readonly fc_norm: LayerNorm;
   readonly head: Linear;
 
-  constructor(b: Builder, { config, numClasses }: ModelSpec, { all, initialisation }: HeadOptions = {}) {
+  constructor(b: Builder, { config, numClasses }: ModelSpec, { all, initialisation, backbone }: HeadOptions = {}) {
     super();
-    this.beit3 = new Beit3(b.at('beit3'), config, { branches: { A: true, B: all ?? false }, initialisation });
+    this.beit3 =
+      backbone ?? new Beit3(b.at('beit3'), config, { branches: { A: true, B: all ?? false }, initialisation });
     this.fc_norm = new LayerNorm(b.at('fc_norm'), config.encoder_embed_dim);
     this.head = new Linear(b.at('head'), config.encoder_embed_dim, numClasses, TINY_INIT);
   }

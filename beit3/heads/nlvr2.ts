@@ -30,10 +30,10 @@ export class VisualReasoning extends Module {
   readonly beit3: Beit3;
   readonly head: TwoLayerMLP;
 
-  constructor(b: Builder, { config, numClasses }: ModelSpec, { initialisation }: HeadOptions = {}) {
+  constructor(b: Builder, { config, numClasses }: ModelSpec, { initialisation, backbone }: HeadOptions = {}) {
     super();
     const D = config.encoder_embed_dim;
-    this.beit3 = new Beit3(b.at('beit3'), config, { initialisation });
+    this.beit3 = backbone ?? new Beit3(b.at('beit3'), config, { initialisation });
     this.head = new TwoLayerMLP(b.at('head'), 4 * D, 2 * D, numClasses);
   }
 

@@ -16,10 +16,10 @@ export class Retrieval extends Module {
   /** ln of the factor on similarities in the loss; starts at ln(1 / 0.07). */
   readonly logit_scale: Parameter;
 
-  constructor(b: Builder, { config }: ModelSpec, { initialisation }: HeadOptions = {}) {
+  constructor(b: Builder, { config }: ModelSpec, { initialisation, backbone }: HeadOptions = {}) {
     super();
     const D = config.encoder_embed_dim;
-    this.beit3 = new Beit3(b.at('beit3'), config, { initialisation });
+    this.beit3 = backbone ?? new Beit3(b.at('beit3'), config, { initialisation });
     this.language_head = new Linear(b.at('language_head'), D, D, { ...HEAD_INIT, bias: false });
     this.vision_head = new Linear(b.at('vision_head'), D, D, { ...HEAD_INIT, bias: false });
     this.logit_scale = b.at('logit_scale').parameter([], init.constant(Math.log(1 / 0.07)));

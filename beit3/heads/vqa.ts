@@ -28,10 +28,10 @@ export class VisualQuestionAnswering extends Module {
   readonly pooler: Pooler;
   readonly head: Sequential;
 
-  constructor(b: Builder, { config, numClasses }: ModelSpec, { initialisation }: HeadOptions = {}) {
+  constructor(b: Builder, { config, numClasses }: ModelSpec, { initialisation, backbone }: HeadOptions = {}) {
     super();
     const D = config.encoder_embed_dim;
-    this.beit3 = new Beit3(b.at('beit3'), config, { initialisation });
+    this.beit3 = backbone ?? new Beit3(b.at('beit3'), config, { initialisation });
     this.pooler = new Pooler(b.at('pooler'), D);
     const h = b.at('head');
     this.head = new Sequential(
