@@ -18,6 +18,17 @@ export {
   TASKS,
   type Task,
 } from './config.js';
+export type {
+  AnyBatch,
+  CaptioningBatch,
+  ClassificationBatch,
+  ImageBatch,
+  Nlvr2Batch,
+  RetrievalBatch,
+  TaskBatches,
+  TextBatch,
+  VqaBatch,
+} from './data/batch.js';
 export * from './data/index/index.js';
 export { type Caption, type GenerateOptions, generate } from './generate.js';
 export {
@@ -40,4 +51,5 @@ export type { Initialisation } from './model/initialisation.js';
 export { type Comparison, type ParityCase, type ParityReport, runParity, TOLERANCE } from './parity/index.js';
 export * from './pipeline/index.js';
 export type { ByteSource } from './readBytes.js';
+export { type TrainingLoss, type TrainingLossOptions, trainingLoss } from './tasks/index.js';
 export * from './tokenizer/index.js';
