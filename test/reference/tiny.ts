@@ -1,0 +1,194 @@
+/** Training runs of seconds that are the same on every machine: weights, samples and their order come from seeds. */
+import { backward } from '../../autograd/backward.js';
+import { parseConfig, TASKS, type Task } from '../../beit3/config.js';
+import type { ImageBatch, TaskBatches, TextBatch } from '../../beit3/data/batch.js';
+import { JointModel } from '../../beit3/emoji/zoo/model.js';
+import { createModel, type TaskModels } from '../../beit3/heads/index.js';
+import { layerDecayGroups } from '../../beit3/layerDecay.js';
+import { trainingLoss } from '../../beit3/tasks/index.js';
+import type { Backend } from '../../core/backend.js';
+import { scope } from '../../core/memory.js';
+import { affine } from '../../core/ops/index.js';
+import { Generator } from '../../core/random.js';
+import { Builder } from '../../nn/builder.js';
+import type { Module } from '../../nn/module.js';
+import { AdamW } from '../../nn/optim.js';
+import { schedule } from '../../nn/schedules.js';
+import { allHeads, type TaskBatch, type TrainingRun, type TrainingStep } from './stream.js';
+
+/** A task, or all of them on one backbone. */
+export type Course = Task | 'joint';
+export const COURSES: readonly Course[] = [...TASKS, 'joint'];
+
+export const STEPS = 200;
+const BATCH = 8;
+/** Samples that there are; a step sees BATCH of them. */
+const POOL = 32;
+const CLASSES = 10;
+const ANSWERS = 12;
+const SIDE = 16;
+const VOCABULARY = 50;
+const LENGTHS = [5, 11] as const;
+
+export const TINY = parseConfig(
+  {
+    encoder_embed_dim: 32,
+    encoder_attention_heads: 2,
+    encoder_ffn_embed_dim: 64,
+    encoder_layers: 2,
+    img_size: SIDE,
+    patch_size: 8,
+    vocab_size: VOCABULARY,
+    max_source_positions: 16,
+  },
+  'the tiny model',
+);
+
+export function tinyRun(course: Course): TrainingRun {
+  const heads = allHeads(TINY, CLASSES, ANSWERS);
+  return {
+    config: TINY,
+    heads: course === 'joint' ? heads : { [course]: heads[course] },
+    optimizer: { weightDecay: 0.05, layerDecay: 0.9, betas: [0.9, 0.98], eps: 1e-8, maxNorm: 1 },
+    // The hardest words are dropped in the second half.
+    loss: { labelSmoothing: 0.1, dropWorstRatio: 0.2, dropWorstAfter: STEPS / 2 },
+    metadata: { format: 'pt' },
+  };
+}
+
+export function tinyModel(course: Course, backend: Backend): Module {
+  const b = new Builder({ backend, generator: new Generator(1) });
+  if (course === 'joint') return new JointModel(b, { config: TINY, classes: CLASSES, answers: ANSWERS });
+  const numClasses = tinyRun(course).heads[course]?.classes ?? 0;
+  return createModel(b, { task: course, config: TINY, numClasses }, { all: true, initialisation: 'magneto' });
+}
+
+/** The steps of a course: every one a batch of each of its tasks. */
+export function* tinySteps(course: Course, steps = STEPS): IterableIterator<TrainingStep> {
+  const rates = schedule({ base: 2e-3, final: 1e-5, epochs: 1, stepsPerEpoch: STEPS, warmupSteps: 20 });
+  const tasks = course === 'joint' ? TASKS : [course];
+  const samples = tasks.map((task) => ({ task, pool: pool(task), order: new Generator(7) }));
+  for (let step = 0; step < steps; step++) {
+    yield {
+      step,
+      lr: rates[step],
+      batches: samples.map(
+        ({ task, pool, order }) => ({ task, batch: pool(order.permutation(POOL).subarray(0, BATCH)) }) as TaskBatch,
+      ),
+    };
+  }
+}
+
+/** Rows of a table of numbers that has POOL of them. */
+function rows<T extends Float32Array | Int32Array | Uint8Array>(values: T, chosen: Int32Array): T {
+  const width = values.length / POOL;
+  const out = values.slice(0, chosen.length * width) as T;
+  for (const [i, row] of chosen.entries()) out.set(values.subarray(row * width, (row + 1) * width), i * width);
+  return out;
+}
+
+/** POOL samples of a task, of which batches are chosen by number. */
+function pool<T extends Task>(task: T): (chosen: Int32Array) => TaskBatches[T] {
+  const g = new Generator(100 + TASKS.indexOf(task));
+  const pictures = () => g.normal(POOL * 3 * SIDE * SIDE);
+  const images = pictures();
+  const images2 = pictures();
+  const labels = g.integers(POOL, 0, task === 'nlvr2' ? 2 : CLASSES);
+  const lengths = g.integers(POOL, ...LENGTHS);
+  const ids = g.integers(POOL * LENGTHS[1], 4, VOCABULARY - 1);
+  const scores = g.uniform(POOL * ANSWERS).map((u) => (u < 0.7 ? 0 : Math.round(10 * u) / 10));
+  const hide = g.uniform(POOL * LENGTHS[1]);
+  const batches = (chosen: Int32Array): TaskBatches => {
+    const image: ImageBatch = {
+      size: chosen.length,
+      side: SIDE,
+      images: rows(images, chosen),
+      files: Array.from(chosen, (i) => `picture ${i}`),
+    };
+    const text = { ...image, ...texts(rows(ids, chosen), rows(lengths, chosen)) };
+    const numbers = [...chosen];
+    return {
+      imageclassification: { ...image, labels: rows(labels, chosen), targets: null },
+      vqav2: { ...text, scores: rows(scores, chosen), questionIds: numbers },
+      nlvr2: {
+        ...text,
+        images2: rows(images2, chosen),
+        labels: rows(labels, chosen),
+        identifiers: numbers.map(String),
+      },
+      captioning: { ...text, ...masked(text, rows(hide, chosen)), imageIds: numbers },
+      retrieval: { ...text, imageIds: numbers },
+    };
+  };
+  return (chosen) => batches(chosen)[task];
+}
+
+/** Texts from <s> (0) to </s> (2), padding (1) after. */
+function texts(words: Int32Array, lengths: Int32Array): TextBatch {
+  const length = Math.max(...lengths);
+  const ids = new Int32Array(lengths.length * length).fill(1);
+  const padding = new Uint8Array(ids.length).fill(1);
+  lengths.forEach((n, b) => {
+    ids.set(words.subarray(b * LENGTHS[1], b * LENGTHS[1] + n), b * length);
+    ids[b * length] = 0;
+    ids[b * length + n - 1] = 2;
+    padding.fill(0, b * length, b * length + n);
+  });
+  return { ids, padding, length };
+}
+
+/** More than half of the words, the end included, behind the mask, which is the last of the vocabulary. */
+function masked({ ids, padding, length }: TextBatch, hide: Float32Array) {
+  const predict = Int32Array.from(ids.keys()).filter(
+    (i) => padding[i] === 0 && i % length > 0 && hide[Math.floor(i / length) * LENGTHS[1] + (i % length)] < 0.6,
+  );
+  const behind = ids.slice();
+  for (const i of predict) behind[i] = VOCABULARY - 1;
+  return { masked: behind, predict, targets: predict.map((i) => ids[i]) };
+}
+
+/** The model of one of its tasks. */
+function modelOf<T extends Task>(model: Module, task: T): TaskModels[T] {
+  return model instanceof JointModel ? model.of(task) : (model as TaskModels[T]);
+}
+
+/** Trains as train.py does; the losses of each step in the order of its batches. */
+export async function trainTiny(
+  course: Course,
+  backend: Backend,
+  steps: Iterable<TrainingStep> = tinySteps(course),
+): Promise<{ model: Module; losses: number[][] }> {
+  const { optimizer: settings, loss: options } = tinyRun(course);
+  const { betas, eps, maxNorm, weightDecay, layerDecay } = settings;
+  const model = tinyModel(course, backend);
+  const groups = layerDecayGroups(model, { layers: TINY.encoder_layers, layerDecay, weightDecay });
+  const optimiser = new AdamW(groups, { betas, eps });
+  const losses: number[][] = [];
+  for (const { step, lr, batches } of steps) {
+    const values: number[] = [];
+    for (const { weight = 1, ...one } of batches)
+      values.push(await accumulate(model, one, weight, { ...options, step }));
+    optimiser.step({ lr, maxNorm })?.dispose();
+    optimiser.zeroGrad();
+    losses.push(values);
+  }
+  optimiser.dispose();
+  return { model, losses };
+}
+
+/** Adds the gradients of a batch; its loss. */
+async function accumulate(
+  model: Module,
+  { task, batch }: TaskBatch,
+  weight: number,
+  options: Parameters<typeof trainingLoss>[3],
+): Promise<number> {
+  const loss = scope(() => {
+    const { loss } = trainingLoss(task as Task, modelOf(model, task), batch, options);
+    backward(affine(loss, weight, 0));
+    return loss.detach();
+  });
+  const value = await loss.item();
+  loss.dispose();
+  return value;
+}
