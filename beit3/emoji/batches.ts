@@ -34,6 +34,11 @@ export interface EmojiBatchOptions {
 const DIRECTED_GROUPS = ['symbols', 'flags'];
 const DIRECTED = /left|right|clockwise|east|west|back|next|last|forward|rewind|play/;
 
+/** Whether a mirror image of the emoji shows the same emoji. */
+export function isMirrorable({ group, label }: Pick<EmojiEntry, 'group' | 'label'>): boolean {
+  return !DIRECTED_GROUPS.includes(group) && !DIRECTED.test(label);
+}
+
 const LABELS = 0.9;
 
 interface Emoji {
@@ -76,11 +81,10 @@ export class EmojiBatches {
   }
 
   #prepare(entries: readonly EmojiEntry[]): Emoji {
-    const [{ label, group }] = entries;
     return {
       entries,
       texts: emojiTexts(entries[0]).map((text) => this.#tokenizer.encode(text).ids),
-      mirrorable: !DIRECTED_GROUPS.includes(group) && !DIRECTED.test(label),
+      mirrorable: isMirrorable(entries[0]),
     };
   }
 

@@ -1,0 +1,258 @@
+/**
+ * The training stream of the joint model: which task each step takes and the batch it sees. All of it is a function of
+ * the seed and the number of the step, so that a run goes on from any step and another program can train on the same.
+ */
+
+import { InputError } from '../../../core/errors.js';
+import { Generator } from '../../../core/random.js';
+import { TASKS, type Task } from '../../config.js';
+import type { ImageBatch, TaskBatches, TextBatch } from '../../data/batch.js';
+import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from '../augment.js';
+import { isMirrorable } from '../batches.js';
+import type { EmojiEntry } from '../corpus.js';
+import type { JointData, JointEmoji, JointPair, JointQuestion } from './data.js';
+
+/** The tasks in the order in which steps take them, over and over. */
+export const CYCLE: readonly Task[] = [
+  'retrieval',
+  'captioning',
+  'vqav2',
+  'nlvr2',
+  'imageclassification',
+  'retrieval',
+  'captioning',
+  'vqav2',
+  'nlvr2',
+];
+
+/** Samples in a batch; of nlvr2 each has two pictures. */
+export const BATCH: Readonly<Record<Task, number>> = {
+  retrieval: 128,
+  captioning: 128,
+  imageclassification: 128,
+  vqav2: 128,
+  nlvr2: 64,
+};
+
+/** Share of the texts of retrieval that are the plain label; the others hold a tag. */
+const LABELS = 0.9;
+/** Share of the words of a caption that are hidden. */
+const MASKED = 0.6;
+/** Tokens by which the lengths in a batch differ, more or less. */
+const LENGTH_SPREAD = 2;
+
+/** One step's task and batch. */
+export type JointBatch = { readonly [T in Task]: { readonly task: T; readonly batch: TaskBatches[T] } }[Task];
+
+export interface JointBatchOptions {
+  readonly seed: number;
+  readonly augmentation?: Augmentation;
+}
+
+/** What a batch is made of before pictures are drawn. */
+interface Sample<Item> {
+  readonly item: Item;
+  readonly ids: readonly number[];
+}
+
+export class JointBatches {
+  readonly #data: JointData;
+  readonly #seed: number;
+  readonly #augmentation: Augmentation;
+  /** The round through its samples in which each task is, and its batches. */
+  readonly #rounds = new Map<Task, { readonly round: number; readonly batches: Sample<unknown>[][] }>();
+
+  constructor(data: JointData, { seed, augmentation = EMOJI_AUGMENTATION }: JointBatchOptions) {
+    this.#data = data;
+    this.#seed = seed;
+    this.#augmentation = augmentation;
+    for (const task of TASKS) {
+      if (this.#items(task).length < BATCH[task]) {
+        throw new InputError(
+          `A batch of ${task} needs ${BATCH[task]} samples, and there are ${this.#items(task).length}.`,
+        );
+      }
+    }
+  }
+
+  /** The batch of a step, counted from 0. */
+  at(step: number): JointBatch {
+    const place = step % CYCLE.length;
+    const task = CYCLE[place];
+    const inCycle = CYCLE.filter((t) => t === task).length;
+    const k = Math.floor(step / CYCLE.length) * inCycle + CYCLE.slice(0, place).filter((t) => t === task).length;
+    const perRound = Math.floor(this.#items(task).length / BATCH[task]);
+    const samples = this.#batchesOf(task, Math.floor(k / perRound))[k % perRound];
+    return this.#draw(task, samples, this.#stream(TASKS.length + TASKS.indexOf(task), k));
+  }
+
+  /** The random numbers of one purpose: 2^22 blocks of the generator belong to each. */
+  #stream(kind: number, index: number): Generator {
+    return new Generator(this.#seed).restore({ seed: this.#seed, counter: (kind * 2 ** 24 + index) * 2 ** 22 });
+  }
+
+  #items(task: Task): readonly unknown[] {
+    if (task === 'vqav2') return this.#data.questions;
+    return task === 'nlvr2' ? this.#data.pairs : this.#data.emoji;
+  }
+
+  #batchesOf(task: Task, round: number): Sample<unknown>[][] {
+    const known = this.#rounds.get(task);
+    if (known?.round === round) return known.batches;
+    const batches = this.#plan(task, this.#stream(TASKS.indexOf(task), round));
+    this.#rounds.set(task, { round, batches });
+    return batches;
+  }
+
+  /**
+   * One round through the samples of a task, in batches of texts of about the same length: in batches drawn at random
+   * most of what the model reads would be padding.
+   */
+  #plan(task: Task, generator: Generator): Sample<unknown>[][] {
+    const items = this.#items(task);
+    const size = BATCH[task];
+    const count = Math.floor(items.length / size);
+    const chosen = generator.permutation(items.length).subarray(0, count * size);
+    const random = generator.uniform(3 * chosen.length);
+    const samples = Array.from(chosen, (index, i) => {
+      const item = items[index];
+      const ids = this.#textOf(task, item, random[3 * i], random[3 * i + 1]);
+      return { item, ids, place: ids.length + LENGTH_SPREAD * random[3 * i + 2] };
+    });
+    samples.sort((a, b) => a.place - b.place);
+    return Array.from(generator.permutation(count), (k) => samples.slice(k * size, (k + 1) * size));
+  }
+
+  #textOf(task: Task, item: unknown, kind: number, tag: number): readonly number[] {
+    if (task === 'vqav2' || task === 'nlvr2') return (item as JointQuestion | JointPair).ids;
+    const { texts } = item as JointEmoji;
+    if (task !== 'retrieval' || kind < LABELS || texts.length < 2) return texts[0];
+    // The label and a tag, or a tag alone.
+    const other = texts[1 + Math.floor(tag * (texts.length - 1))];
+    return kind < (1 + LABELS) / 2 ? [...texts[0], ...other] : other;
+  }
+
+  #draw(task: Task, samples: readonly Sample<unknown>[], generator: Generator): JointBatch {
+    switch (task) {
+      case 'retrieval': {
+        const entries = anyStyle(samples as readonly Sample<JointEmoji>[], generator);
+        const imageIds = entries.map(({ image }) => image);
+        return { task, batch: { ...this.#pictures(entries, generator), ...this.#texts(samples), imageIds } };
+      }
+      case 'captioning': {
+        const entries = anyStyle(samples as readonly Sample<JointEmoji>[], generator);
+        const imageIds = entries.map(({ image }) => image);
+        const texts = this.#texts(samples);
+        const pictures = this.#pictures(entries, generator);
+        return { task, batch: { ...pictures, ...texts, ...this.#masked(texts, generator), imageIds } };
+      }
+      case 'imageclassification': {
+        const emoji = samples as readonly Sample<JointEmoji>[];
+        const pictures = this.#pictures(anyStyle(emoji, generator), generator);
+        toImageNet(pictures.images, pictures.side);
+        return {
+          task,
+          batch: { ...pictures, labels: Int32Array.from(emoji, ({ item }) => item.label), targets: null },
+        };
+      }
+      case 'vqav2': {
+        const questions = (samples as readonly Sample<JointQuestion>[]).map(({ item }) => item);
+        const { answers } = this.#data;
+        const scores = new Float32Array(questions.length * answers);
+        questions.forEach(({ answer }, b) => {
+          scores[b * answers + answer] = 1;
+        });
+        const pictures = this.#pictures(
+          questions.map(({ entry }) => entry),
+          generator,
+        );
+        const questionIds = questions.map((_, b) => b);
+        return { task, batch: { ...pictures, ...this.#texts(samples), scores, questionIds } };
+      }
+      case 'nlvr2': {
+        const pairs = (samples as readonly Sample<JointPair>[]).map(({ item }) => item);
+        const first = this.#pictures(
+          pairs.map((pair) => pair.first),
+          generator,
+        );
+        const second = this.#pictures(
+          pairs.map((pair) => pair.second),
+          generator,
+        );
+        return {
+          task,
+          batch: {
+            ...first,
+            ...this.#texts(samples),
+            images2: second.images,
+            files: [...first.files, ...second.files],
+            labels: Int32Array.from(pairs, ({ isTrue }) => (isTrue ? 1 : 0)),
+            identifiers: pairs.map((_, b) => String(b)),
+          },
+        };
+      }
+    }
+  }
+
+  #pictures(entries: readonly EmojiEntry[], generator: Generator): ImageBatch {
+    const { corpus } = this.#data;
+    const S = corpus.size;
+    const images = new Float32Array(entries.length * 3 * S * S);
+    const random = generator.uniform(entries.length * RANDOMS);
+    entries.forEach((entry, b) => {
+      const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
+      const at = b * 3 * S * S;
+      augmentedPicture(corpus.image(entry.image), S, numbers, this.#augmentation, isMirrorable(entry), images, at);
+    });
+    return { size: entries.length, side: S, images, files: entries.map(({ style, label }) => `${style}: ${label}`) };
+  }
+
+  #texts(samples: readonly Sample<unknown>[]): TextBatch {
+    const { startId, endId, padId } = this.#data.special;
+    const length = 2 + samples.reduce((most, { ids }) => Math.max(most, ids.length), 0);
+    const ids = new Int32Array(samples.length * length).fill(padId);
+    const padding = new Uint8Array(samples.length * length).fill(1);
+    samples.forEach((sample, b) => {
+      ids.set([startId, ...sample.ids, endId], b * length);
+      padding.fill(0, b * length, b * length + sample.ids.length + 2);
+    });
+    return { ids, padding, length };
+  }
+
+  /** Hides words at random, the end among them, and at least one of each text. */
+  #masked(
+    { ids, padding, length }: TextBatch,
+    generator: Generator,
+  ): Pick<TaskBatches['captioning'], 'masked' | 'predict' | 'targets'> {
+    const masked = ids.slice();
+    const predict: number[] = [];
+    const random = generator.uniform(ids.length);
+    for (let row = 0; row < ids.length; row += length) {
+      const end = row + length - padding.subarray(row, row + length).reduce((n, p) => n + p, 0);
+      const sure = row + 1 + Math.floor(random[row] * (end - row - 1));
+      for (let at = row + 1; at < end; at++) {
+        if (at !== sure && random[at] >= MASKED) continue;
+        masked[at] = this.#data.special.maskId;
+        predict.push(at);
+      }
+    }
+    return { masked, predict: Int32Array.from(predict), targets: Int32Array.from(predict, (at) => ids[at]) };
+  }
+}
+
+/** Each emoji in one of its styles. */
+function anyStyle(samples: readonly Sample<JointEmoji>[], generator: Generator): EmojiEntry[] {
+  const random = generator.uniform(samples.length);
+  return samples.map(({ item: { entries } }, b) => entries[Math.floor(random[b] * entries.length)]);
+}
+
+const IMAGENET = { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
+
+/** Pictures [B, 3, S, S] from -1 to 1, changed to the statistics that image classification has. */
+export function toImageNet(images: Float32Array, side: number): void {
+  const plane = side * side;
+  for (let i = 0; i < images.length; i++) {
+    const c = Math.floor(i / plane) % 3;
+    images[i] = (0.5 + 0.5 * images[i] - IMAGENET.mean[c]) / IMAGENET.deviation[c];
+  }
+}
