@@ -16,6 +16,8 @@ export interface TrainUnigramOptions {
   maxPieceLength?: number;
   /** Characters that get a piece even if no text has them; all printable ASCII by default. */
   requiredCharacters?: string;
+  /** Whether the tokenizer shall take A to Z for a to z; the texts to train on are given in small letters then. */
+  foldCase?: boolean;
 }
 
 export interface UnigramPiece {
@@ -86,7 +88,7 @@ export function trainUnigram(texts: Iterable<string>, options: TrainUnigramOptio
     ...SPECIAL.map((piece) => ({ piece, score: 0 })),
     ...chosen.map(([piece, score]) => ({ piece, score })),
   ];
-  return { bytes: encodeModel(pieces, maxPieceLength), pieces };
+  return { bytes: encodeModel(pieces, maxPieceLength, options.foldCase ? foldingTable() : null), pieces };
 }
 
 function printableAscii(): string {
@@ -237,7 +239,7 @@ function removeLeastUseful(
 }
 
 /** The protobuf message ModelProto of sentencepiece_model.proto, with the fields that loading and encoding read. */
-function encodeModel(pieces: UnigramPiece[], maxPieceLength: number): Uint8Array {
+function encodeModel(pieces: UnigramPiece[], maxPieceLength: number, charsmap: Uint8Array | null): Uint8Array {
   const model = new Message();
   // Types: UNKNOWN is 2, CONTROL 3 and NORMAL 1.
   const types = [2, 3, 3];
@@ -254,9 +256,35 @@ function encodeModel(pieces: UnigramPiece[], maxPieceLength: number): Uint8Array
   SPECIAL.forEach((piece, id) => {
     trainer.int(40 + id, id).text(45 + id, piece);
   });
-  // There is no table of normalisation: spaces are trimmed, joined, marked, and one is put before the first word.
-  const normalizer = new Message().text(1, 'identity').int(3, 1).int(4, 1).int(5, 1);
+  // Spaces are trimmed, joined, marked, and one is put before the first word.
+  const normalizer = new Message().text(1, charsmap ? 'user_defined' : 'identity');
+  if (charsmap) normalizer.block(2, charsmap);
+  normalizer.int(3, 1).int(4, 1).int(5, 1);
   return Uint8Array.from(model.message(2, trainer).message(3, normalizer).bytes);
+}
+
+/**
+ * The table of normalisation that makes A to Z small: the size of a trie, the trie as a double array (see charsmap.ts)
+ * and the replacements. Unit 0 is the root, letters are units from 256 on, each with a leaf from 512 on; the sentencepiece
+ * library wants whole kilobytes.
+ */
+function foldingTable(): Uint8Array {
+  const [A, letters] = [0x41, 26];
+  const units = new Uint32Array(768);
+  const replacements = new Uint8Array(2 * letters);
+  units[0] = 256 << 10;
+  for (let i = 0; i < letters; i++) {
+    const [node, leaf] = [256 + A + i, 512 + i];
+    units[node] = ((node ^ leaf) << 10) | 0x100 | (A + i);
+    units[leaf] = 0x80000000 | (2 * i);
+    replacements[2 * i] = A + 0x20 + i;
+  }
+  const bytes = new Uint8Array(4 + 4 * units.length + replacements.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, 4 * units.length, true);
+  for (const [i, unit] of units.entries()) view.setUint32(4 + 4 * i, unit, true);
+  bytes.set(replacements, 4 + 4 * units.length);
+  return bytes;
 }
 
 /** Writes protobuf fields one after another. */
@@ -285,7 +313,7 @@ class Message {
     return this.block(field, value.bytes);
   }
 
-  private block(field: number, content: ArrayLike<number>): this {
+  block(field: number, content: ArrayLike<number>): this {
     this.varint((field << 3) | 2);
     this.varint(content.length);
     for (let i = 0; i < content.length; i++) this.bytes.push(content[i]);
