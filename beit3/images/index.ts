@@ -7,8 +7,9 @@ export type { RgbImage } from './image.js';
 export {
   fitImage,
   type ImagePipeline,
+  normalizeImage,
   type PreprocessOptions,
   preprocessImage,
   preprocessImages,
 } from './preprocess.js';
-export { type Rectangle, resizeBicubic } from './resize.js';
+export { type Rectangle, type ResizeFilter, resizeBicubic, resizeImage } from './resize.js';

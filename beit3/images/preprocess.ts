@@ -22,6 +22,19 @@ const STATISTICS: Record<ImagePipeline, { mean: number[]; deviation: number[] }>
   imagenet: { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] },
 };
 
+/** What each byte becomes in each channel, rounded to single precision where the reference does. */
+const NORMALIZED = { vl: normalizationTables('vl'), imagenet: normalizationTables('imagenet') };
+
+function normalizationTables(pipeline: ImagePipeline): Float32Array[] {
+  const { mean, deviation } = STATISTICS[pipeline];
+  return mean.map((m, channel) =>
+    Float32Array.from({ length: 256 }, (_, byte) => {
+      const centered = Math.fround(Math.fround(byte / 255) - Math.fround(m));
+      return centered / Math.fround(deviation[channel]);
+    }),
+  );
+}
+
 /** `image` resized and cropped to size x size, still in bytes. */
 export function fitImage(image: RgbImage, pipeline: ImagePipeline, options: PreprocessOptions): RgbImage {
   const { size, cropRatio = 1 } = options;
@@ -56,29 +69,23 @@ export function preprocessImages(
   options: PreprocessOptions,
 ): Float32Array {
   requireSize(options.size);
-  const pixels = options.size * options.size;
-  const tables = normalizationTables(pipeline);
-  const out = new Float32Array(images.length * 3 * pixels);
+  const length = 3 * options.size * options.size;
+  const out = new Float32Array(images.length * length);
   images.forEach((image, n) => {
-    const { data } = fitImage(image, pipeline, options);
-    for (let channel = 0; channel < 3; channel++) {
-      const to = (n * 3 + channel) * pixels;
-      const table = tables[channel];
-      for (let i = 0; i < pixels; i++) out[to + i] = table[data[3 * i + channel]];
-    }
+    out.set(normalizeImage(fitImage(image, pipeline, options), pipeline), n * length);
   });
   return out;
 }
 
-/** What each byte becomes in each channel, rounded to single precision where the reference does. */
-function normalizationTables(pipeline: ImagePipeline): Float32Array[] {
-  const { mean, deviation } = STATISTICS[pipeline];
-  return mean.map((m, channel) =>
-    Float32Array.from({ length: 256 }, (_, byte) => {
-      const centered = Math.fround(Math.fround(byte / 255) - Math.fround(m));
-      return centered / Math.fround(deviation[channel]);
-    }),
-  );
+/** The picture as it is, less the pipeline's mean and divided by its deviation: float32 [3, height, width]. */
+export function normalizeImage({ width, height, data }: RgbImage, pipeline: ImagePipeline): Float32Array {
+  const pixels = width * height;
+  const out = new Float32Array(3 * pixels);
+  NORMALIZED[pipeline].forEach((table, channel) => {
+    const to = channel * pixels;
+    for (let i = 0; i < pixels; i++) out[to + i] = table[data[3 * i + channel]];
+  });
+  return out;
 }
 
 function requireSize(size: number): void {

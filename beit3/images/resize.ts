@@ -1,6 +1,6 @@
 /**
- * The antialiased bicubic resize of the Pillow library, which the official BEiT-3 uses: horizontally, then vertically,
- * each time to 8 bits, with weights in 22-bit fixed point. Results are equal bit for bit.
+ * The antialiased resize of the Pillow library, which the official BEiT-3 uses: horizontally, then vertically, each time
+ * to 8 bits, with weights in 22-bit fixed point. Results are equal bit for bit.
  */
 
 import { OpError } from '../../core/errors.js';
@@ -10,7 +10,14 @@ import type { RgbImage } from './image.js';
 const PRECISION = 32 - 8 - 2;
 /** Of Keys' cubic kernel (1981). */
 const A = -0.5;
-const KERNEL_RADIUS = 2;
+
+export type ResizeFilter = 'bicubic' | 'bilinear';
+
+/** How far from its centre a filter reaches, and its weight at a distance. */
+const KERNELS: Record<ResizeFilter, { radius: number; weight: (distance: number) => number }> = {
+  bicubic: { radius: 2, weight: cubic },
+  bilinear: { radius: 1, weight: (distance) => Math.max(0, 1 - Math.abs(distance)) },
+};
 
 /** A part of the resized image. */
 export interface Rectangle {
@@ -28,34 +35,45 @@ interface Weights {
   stride: number;
 }
 
+/** `resizeImage` with Keys' cubic kernel. */
+export function resizeBicubic(image: RgbImage, width: number, height: number, part?: Rectangle): RgbImage {
+  return resizeImage(image, width, height, 'bicubic', part);
+}
+
 /**
  * Resizes `image` to width x height. With `part`, only that rectangle of the result is computed and returned: it is
  * what cropping the whole would give, without the time and memory of the rest.
  */
-export function resizeBicubic(image: RgbImage, width: number, height: number, part?: Rectangle): RgbImage {
+export function resizeImage(
+  image: RgbImage,
+  width: number,
+  height: number,
+  filter: ResizeFilter,
+  part?: Rectangle,
+): RgbImage {
   const { left, top, ...size } = part ?? { left: 0, top: 0, width, height };
   const counts = [image.width, image.height, width, height, size.width, size.height];
   const fits = left >= 0 && top >= 0 && left + size.width <= width && top + size.height <= height;
   if (!fits || !Number.isInteger(left) || !Number.isInteger(top) || counts.some((n) => !Number.isInteger(n) || n < 1)) {
     throw new OpError(
-      'resizeBicubic',
+      'resizeImage',
       `expected whole sizes of at least 1 and a part inside, got ${image.width} x ${image.height} to ${width} x ${height}.`,
     );
   }
   if (image.data.length !== image.width * image.height * 3) {
     throw new OpError(
-      'resizeBicubic',
+      'resizeImage',
       `expected RGB bytes [${image.height}, ${image.width}, 3], got ${image.data.length}.`,
     );
   }
   if (image.height > 100 * image.width && height < image.height && width !== image.width) {
     // Pillow (since 12) shrinks very tall images vertically first, which rounds differently.
     const rows = { left: 0, top, width: image.width, height: size.height };
-    const short = resizeBicubic(image, image.width, height, rows);
-    return resizeBicubic(short, width, size.height, { ...size, left, top: 0 });
+    const short = resizeImage(image, image.width, height, filter, rows);
+    return resizeImage(short, width, size.height, filter, { ...size, left, top: 0 });
   }
-  const columns = weightsFor(image.width, width, left, size.width);
-  const rows = weightsFor(image.height, height, top, size.height);
+  const columns = weightsFor(filter, image.width, width, left, size.width);
+  const rows = weightsFor(filter, image.height, height, top, size.height);
   // The rows of the image that the result has a use for.
   const firstRow = rows.first[0];
   const lastRow = rows.first[size.height - 1] + rows.count[size.height - 1];
@@ -78,11 +96,12 @@ function cubic(distance: number): number {
 }
 
 /** Weights for the output positions from .. from + count - 1 when `inSize` pixels become `outSize`. */
-function weightsFor(inSize: number, outSize: number, from: number, count: number): Weights {
+function weightsFor(filter: ResizeFilter, inSize: number, outSize: number, from: number, count: number): Weights {
+  const kernel = KERNELS[filter];
   const scale = inSize / outSize;
   // Shrinking widens the kernel, so that every input pixel counts.
   const widening = Math.max(scale, 1);
-  const radius = KERNEL_RADIUS * widening;
+  const radius = kernel.radius * widening;
   const stride = Math.ceil(radius) * 2 + 1;
   const weights: Weights = {
     first: new Int32Array(count),
@@ -98,7 +117,7 @@ function weightsFor(inSize: number, outSize: number, from: number, count: number
     const taken = Math.min(inSize, Math.trunc(center + radius + 0.5)) - first;
     let sum = 0;
     for (let j = 0; j < taken; j++) {
-      exact[j] = cubic((j + first - center + 0.5) * inverse);
+      exact[j] = kernel.weight((j + first - center + 0.5) * inverse);
       sum += exact[j];
     }
     for (let j = 0; j < taken; j++) {
