@@ -1,0 +1,13 @@
+/** Batches for training and evaluation. */
+
+export {
+  type DataSet,
+  type PictureSource,
+  subset,
+  type TaskSamples,
+  type Tokens,
+  type Vocabulary,
+} from '../dataSet.js';
+export { type DataSetOptions, type IndexedDataSet, openDataSet, TASK_OF, type TaskOf } from '../openDataSet.js';
+export { frameTexts } from './collate.js';
+export { DataLoader, type LoaderOptions, type SkippedSample } from './dataLoader.js';

@@ -1,0 +1,77 @@
+/** Threads that load pictures. Node only. */
+
+import { Worker } from 'node:worker_threads';
+import { InputError, messageOf } from '../../../core/errors.js';
+import { BrokenPicture, type LoadedPictures, type PictureJob, type PictureLoader } from './pictures.js';
+import type { TransformSpec } from './transform.js';
+import type { Answer, Request } from './worker.js';
+
+interface Waiting {
+  readonly resolve: (loaded: LoadedPictures) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly waiting: Map<number, Waiting>;
+}
+
+/**
+ * Starts `count` threads. When one of them dies (out of memory, say) all that is asked of them, then and later, is
+ * refused with one sentence.
+ */
+export async function startThreads(count: number, transform: TransformSpec): Promise<PictureLoader> {
+  // The library must be loaded here first, or it is unloaded with the first thread that ends and missing in the next.
+  await import('sharp').catch(() => undefined);
+  let ended: Error | null = null;
+  let ids = 0;
+  const threads = Array.from({ length: count }, start);
+
+  function start(): Thread {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: transform, execArgv: [] });
+    const thread: Thread = { worker, waiting: new Map() };
+    worker.unref();
+    worker.on('message', (answer: Answer) => {
+      const waiting = thread.waiting.get(answer.id);
+      thread.waiting.delete(answer.id);
+      if (thread.waiting.size === 0) worker.unref();
+      if ('loaded' in answer) waiting?.resolve(answer.loaded);
+      else if ('broken' in answer) waiting?.reject(new BrokenPicture(answer.broken));
+      else waiting?.reject(new Error(`A picture could not be loaded: ${answer.failure}`));
+    });
+    worker.on('error', (error) => end(died(messageOf(error))));
+    worker.on('messageerror', (error) => end(died(messageOf(error))));
+    worker.on('exit', (code) => end(died(`it exited with ${code}`)));
+    return thread;
+  }
+
+  function end(why: Error): void {
+    ended ??= why;
+    for (const { waiting } of threads) {
+      for (const { reject } of waiting.values()) reject(ended);
+      waiting.clear();
+    }
+  }
+
+  return {
+    load: (job: PictureJob) =>
+      new Promise((resolve, reject) => {
+        if (ended !== null) return reject(ended);
+        const thread = threads.reduce((least, other) => (other.waiting.size < least.waiting.size ? other : least));
+        const request: Request = { id: ids++, job };
+        thread.worker.postMessage(request);
+        thread.waiting.set(request.id, { resolve, reject });
+        // A program waits for work that is under way, and for nothing else.
+        if (thread.waiting.size === 1) thread.worker.ref();
+      }),
+    close: async () => {
+      end(new InputError('The loader was closed while it was loading.'));
+      await Promise.all(threads.map(({ worker }) => worker.terminate()));
+    },
+  };
+}
+
+function died(why: string): InputError {
+  const reason = why.replace(/\s+/g, ' ').replace(/\.$/, '');
+  return new InputError(`A thread that loads pictures died (${reason}); use fewer of them, or smaller pictures.`);
+}
