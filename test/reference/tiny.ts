@@ -23,7 +23,7 @@ export const COURSES: readonly Course[] = [...TASKS, 'joint'];
 export const STEPS = 200;
 const BATCH = 8;
 /** Samples that there are; a step sees BATCH of them. */
-const POOL = 32;
+const POOL = 96;
 const CLASSES = 10;
 const ANSWERS = 12;
 const SIDE = 16;
@@ -65,7 +65,7 @@ export function tinyModel(course: Course, backend: Backend): Module {
 
 /** The steps of a course: every one a batch of each of its tasks. */
 export function* tinySteps(course: Course, steps = STEPS): IterableIterator<TrainingStep> {
-  const rates = schedule({ base: 2e-3, final: 1e-5, epochs: 1, stepsPerEpoch: STEPS, warmupSteps: 20 });
+  const rates = schedule({ base: 1e-3, final: 1e-5, epochs: 1, stepsPerEpoch: STEPS, warmupSteps: 20 });
   const tasks = course === 'joint' ? TASKS : [course];
   const samples = tasks.map((task) => ({ task, pool: pool(task), order: new Generator(7) }));
   for (let step = 0; step < steps; step++) {
