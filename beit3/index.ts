@@ -30,6 +30,7 @@ export type {
   VqaBatch,
 } from './data/batch.js';
 export * from './data/index/index.js';
+export { type EvaluateOptions, type EvaluationReport, evaluate } from './evaluate/index.js';
 export { type Caption, type GenerateOptions, generate } from './generate.js';
 export {
   type AnyTaskModel,

@@ -1,11 +1,11 @@
 import { InputError } from '../../core/errors.js';
 
 /**
- * Share of rows, in per cent, whose label is among the k classes of the largest logits, for each k: acc@1 and acc@5 by
- * default. `logits` [rows, classes], `labels` [rows] class numbers. Of equal logits the earlier class comes first; a row
- * with a NaN before its label's rank counts as wrong. No rows give 0.
+ * Number of rows whose label is among the k classes of the largest logits, for each k: 1 and 5 by default. `logits`
+ * [rows, classes], `labels` [rows] class numbers. Of equal logits the earlier class comes first; a row with a NaN before
+ * its label's rank counts as wrong.
  */
-export function topKAccuracy(
+export function topKHits(
   logits: ArrayLike<number>,
   labels: ArrayLike<number>,
   classes: number,
@@ -33,5 +33,15 @@ export function topKAccuracy(
       if (rank < k) hits[i]++;
     });
   }
-  return hits.map((count) => (100 * count) / Math.max(1, labels.length));
+  return hits;
+}
+
+/** Share of rows, in per cent, that topKHits counts: acc@1 and acc@5 by default. No rows give 0. */
+export function topKAccuracy(
+  logits: ArrayLike<number>,
+  labels: ArrayLike<number>,
+  classes: number,
+  ks?: readonly number[],
+): number[] {
+  return topKHits(logits, labels, classes, ks).map((count) => (100 * count) / Math.max(1, labels.length));
 }

@@ -41,26 +41,41 @@ export function retrievalRecall({
       `Expected features of ${images} images and ${texts} texts with ${D} numbers each, got ${imageFeatures.length} and ${textFeatures.length} numbers.`,
     );
   }
-  const similarity = new Float32Array(images * texts);
-  for (let i = 0; i < images; i++) {
-    for (let t = 0; t < texts; t++) {
+  const dots = (query: Float32Array, q: number, candidates: Float32Array) =>
+    Float32Array.from({ length: candidates.length / D }, (_, c) => {
       let dot = 0;
-      for (let d = 0; d < D; d++) dot += imageFeatures[i * D + d] * textFeatures[t * D + d];
-      similarity[i * texts + t] = dot;
-    }
+      for (let d = 0; d < D; d++) dot += query[q * D + d] * candidates[c * D + d];
+      return dot;
+    });
+  return recallOfRanks(
+    Array.from(imageIds, (id, i) => rankOfBest(dots(imageFeatures, i, textFeatures), id, textImageIds)),
+    Array.from(textImageIds, (id, t) => rankOfBest(dots(textFeatures, t, imageFeatures), id, imageIds)),
+  );
+}
+
+/**
+ * Place, from 0, of the best candidate with the query's id when candidates are sorted by falling score, the earlier
+ * first of equal ones; -1 where none has the id.
+ */
+export function rankOfBest(scores: ArrayLike<number>, id: number, candidateIds: ArrayLike<number>): number {
+  let best = -1;
+  for (let c = 0; c < scores.length; c++) {
+    if (candidateIds[c] === id && (best < 0 || scores[c] > scores[best])) best = c;
   }
-  const tr = recallAt(
-    images,
-    texts,
-    (i, t) => similarity[i * texts + t],
-    (i, t) => imageIds[i] === textImageIds[t],
-  );
-  const ir = recallAt(
-    texts,
-    images,
-    (t, i) => similarity[i * texts + t],
-    (t, i) => imageIds[i] === textImageIds[t],
-  );
+  if (best < 0) return -1;
+  let rank = 0;
+  for (let c = 0; c < scores.length; c++) {
+    if (scores[c] > scores[best] || (scores[c] === scores[best] && c < best)) rank++;
+  }
+  return rank;
+}
+
+/** Recalls from the ranks that rankOfBest gives: of images as queries for texts, and of texts as queries for images. */
+export function recallOfRanks(ofImages: readonly number[], ofTexts: readonly number[]): RetrievalRecall {
+  const share = (ranks: readonly number[], within: number) =>
+    (100 * ranks.filter((rank) => rank >= 0 && rank < within).length) / Math.max(1, ranks.length);
+  const tr = RANKS.map((r) => share(ofImages, r));
+  const ir = RANKS.map((r) => share(ofTexts, r));
   return {
     tr_r1: tr[0],
     tr_r5: tr[1],
@@ -70,28 +85,4 @@ export function retrievalRecall({
     ir_r10: ir[2],
     average_score: [...tr, ...ir].reduce((a, b) => a + b) / 6,
   };
-}
-
-/** Share of queries, in per cent, with a right candidate among their best 1, 5 and 10; ties go to the earlier one. */
-function recallAt(
-  queries: number,
-  candidates: number,
-  score: (query: number, candidate: number) => number,
-  right: (query: number, candidate: number) => boolean,
-): number[] {
-  const hits = RANKS.map(() => 0);
-  for (let q = 0; q < queries; q++) {
-    let best = -1;
-    for (let c = 0; c < candidates; c++) if (right(q, c) && (best < 0 || score(q, c) > score(q, best))) best = c;
-    if (best < 0) continue;
-    let rank = 0;
-    for (let c = 0; c < candidates; c++) {
-      const s = score(q, c);
-      if (s > score(q, best) || (s === score(q, best) && c < best)) rank++;
-    }
-    RANKS.forEach((r, k) => {
-      if (rank < r) hits[k]++;
-    });
-  }
-  return hits.map((h) => (100 * h) / Math.max(1, queries));
 }

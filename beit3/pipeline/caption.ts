@@ -6,7 +6,7 @@ import type { Tokenizer } from '../tokenizer/index.js';
 import type { ImageSource } from './images.js';
 import type { PipelineOptions } from './options.js';
 import { loadParts, type Parts, Session } from './session.js';
-import { longestText } from './texts.js';
+import { captionOf, longestText } from './texts.js';
 
 /** How captions are searched for. */
 export interface CaptionOptions {
@@ -55,18 +55,15 @@ export class CaptionPipeline extends Session<Captioning> {
       throw new InputError(`The length penalty must be a number, got ${lengthPenalty}.`);
     }
     const pixels = await this.pixels([image]);
-    const { maskId, startId, endId, padId, vocabularySize } = this.#tokenizer;
     const input = keep(pixels());
     try {
       const [caption] = await generate(this.model, input, {
         numBeams: beams,
         maxLength: maxLength ?? Math.min(DEFAULT_LENGTH, most),
         lengthPenalty,
-        maskId,
+        maskId: this.#tokenizer.maskId,
       });
-      const ids = caption.ids.filter((id) => id !== startId && id !== endId && id !== padId && id !== maskId);
-      // The word table may have more rows than the tokenizer has tokens; those stand for no word.
-      return { text: this.#tokenizer.decode(ids.filter((id) => id < vocabularySize)), score: caption.score, ids };
+      return { ...captionOf(this.#tokenizer, caption.ids), score: caption.score };
     } finally {
       input.dispose();
     }

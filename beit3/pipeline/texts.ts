@@ -16,6 +16,14 @@ export function longestText(config: Beit3Config): number {
   return config.max_source_positions - 2;
 }
 
+/** The words of a generated row of token ids, and their ids. */
+export function captionOf(tokenizer: Tokenizer, row: readonly number[]): { text: string; ids: number[] } {
+  const { maskId, startId, endId, padId, vocabularySize } = tokenizer;
+  const ids = row.filter((id) => id !== startId && id !== endId && id !== padId && id !== maskId);
+  // The word table may have more rows than the tokenizer has tokens; those stand for no word.
+  return { text: tokenizer.decode(ids.filter((id) => id < vocabularySize)), ids };
+}
+
 /** The tokenizer that was given or lies beside the checkpoint, refused when it does not fit the word table. */
 export async function loadTokenizer(options: PipelineOptions, config: Beit3Config): Promise<Tokenizer> {
   const { tokenizer } = options;
