@@ -37,7 +37,8 @@ export interface LoadedModel<T extends Task = Task> {
   readonly unused: readonly string[];
 }
 
-const POSITIONS = 'beit3.encoder.embed_positions.A.weight';
+/** The table that depends on the resolution. */
+export const POSITIONS = 'beit3.encoder.embed_positions.A.weight';
 /** Rows of the vision position table that are no patches. */
 const EXTRA_ROWS = 3;
 
@@ -142,8 +143,8 @@ export async function makeFilled<M extends Module>(
   }
 }
 
-/** Whether the position table has to be resized. */
-function isResized(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>): boolean {
+/** Whether the position table of a checkpoint has to be resized for a model. */
+export function isResized(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>): boolean {
   const table = own.get(POSITIONS);
   const stored = entries.get(POSITIONS);
   return (
@@ -189,7 +190,9 @@ async function fill(
   return [...entries.keys()].filter((name) => !own.has(name));
 }
 
-async function fillTensor(target: Tensor, entry: TensorEntry): Promise<void> {
+/** Overwrites a contiguous tensor with the values of an entry of the same shape. */
+export async function fillTensor(target: Tensor, entry: TensorEntry): Promise<void> {
+  target.storage.change();
   if (entry.dtype === target.dtype) {
     await entry.stream((bytes, at) => target.backend.write(target.storage.block, at, bytes));
   } else {
@@ -198,7 +201,7 @@ async function fillTensor(target: Tensor, entry: TensorEntry): Promise<void> {
 }
 
 /** The vision position table at the resolution of `shape`, as the reference resizes it. */
-async function resizedTable(entry: TensorEntry, shape: readonly number[]): Promise<Float32Array> {
+export async function resizedTable(entry: TensorEntry, shape: readonly number[]): Promise<Float32Array> {
   const [rows, D] = entry.shape;
   return resizePositions(await readFloat32(entry), rows, D, shape[0], EXTRA_ROWS);
 }
@@ -225,7 +228,8 @@ export async function saveModel(model: AnyTaskModel, spec: ModelSpec, path: stri
   else throw new InputError(`Cannot tell the format of ${path}: expected a name that ends in .safetensors or .pth.`);
 }
 
-function rawBytes(t: Tensor): Promise<Uint8Array> {
+/** The values of a contiguous tensor as they lie in memory. */
+export function rawBytes(t: Tensor): Promise<Uint8Array> {
   const perElement = t.storage.block.bytes / Math.max(1, t.size);
   return t.backend.read(t.storage.block, t.offset * perElement, t.size * perElement);
 }

@@ -10,6 +10,8 @@ export interface LayerDecayOptions {
   readonly layers: number;
   /** Factor on the learning rate from each layer to the one below; 1 for none. */
   readonly layerDecay?: number;
+  /** Factor on the learning rate of the head; counts above 1, and only without layer decay. */
+  readonly headLrWeight?: number;
   readonly weightDecay?: number;
 }
 
@@ -23,11 +25,15 @@ export function layerOf(name: string, layers: number): number {
 /** One optimiser group per parameter, with the reference's layer-wise learning rates and weight decay. */
 export function layerDecayGroups(
   model: Module,
-  { layers, layerDecay = 1, weightDecay = 0.05 }: LayerDecayOptions,
+  { layers, layerDecay = 1, headLrWeight = 0, weightDecay = 0.05 }: LayerDecayOptions,
 ): ParameterGroup[] {
+  const scaleOf = (name: string): number => {
+    if (layerDecay < 1) return layerDecay ** (layers + 1 - layerOf(name, layers));
+    return headLrWeight > 1 && name.startsWith('head') ? headLrWeight : 1;
+  };
   return Array.from(model.namedParameters(), ([name, parameter]: [string, Parameter]) => ({
     parameters: [[name, parameter]],
-    lrScale: layerDecay ** (layers + 1 - layerOf(name, layers)),
+    lrScale: scaleOf(name),
     weightDecay: parameter.rank === 1 || name.endsWith('.bias') || NO_DECAY.has(name) ? 0 : weightDecay,
   }));
 }

@@ -15,8 +15,8 @@ export class Buffer extends Tensor {}
 export interface BuilderOptions {
   /** Numbers for fresh weights; default: the default generator. */
   readonly generator?: Generator;
-  /** false leaves the memory as it is, for weights that a checkpoint fills. */
-  readonly initialize?: boolean;
+  /** false leaves the memory as it is, for weights that a checkpoint fills; a function decides by path. */
+  readonly initialize?: boolean | ((path: string) => boolean);
   readonly backend?: Backend;
   readonly dtype?: DType;
 }
@@ -27,7 +27,7 @@ export interface BuilderOptions {
  */
 export class Builder {
   readonly generator: Generator;
-  readonly initialize: boolean;
+  readonly initialize: boolean | ((path: string) => boolean);
   readonly backend: Backend;
   readonly dtype: DType;
 
@@ -51,7 +51,9 @@ export class Builder {
     const raw = keep(empty(shape, this.dtype, this.backend));
     const parameter = keep(new Parameter(raw.storage, raw.dtype, raw)).requireGrad();
     raw.dispose();
-    if (this.initialize) writeValues(parameter, init(shape, this.generator));
+    const { initialize } = this;
+    const isFresh = typeof initialize === 'function' ? initialize(this.path) : initialize;
+    if (isFresh) writeValues(parameter, init(shape, this.generator));
     return parameter;
   }
 }

@@ -3,6 +3,7 @@
 import '../core/methods.js';
 import '../autograd/index.js';
 
+export { autocast, computesHalf, GradScaler, type GradScalerOptions, type GradScalerState } from './amp.js';
 export { Buffer, Builder, type BuilderOptions, metaBackend, Parameter, writeValues } from './builder.js';
 export { EMA } from './ema.js';
 export * as functional from './functional.js';
