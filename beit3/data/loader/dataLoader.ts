@@ -6,12 +6,12 @@ import type { Task } from '../../config.js';
 import { sourceName } from '../../readBytes.js';
 import type { TaskBatches } from '../batch.js';
 import type { DataSet } from '../dataSet.js';
+import { buildTransform, type TransformSpec } from '../transforms/index.js';
 import { cachedLoader } from './cache.js';
 import { COLLATE, type Loaded } from './collate.js';
 import { epochOrder, shareSize } from './order.js';
 import { BrokenPicture, isDecoded, localLoader, type PictureLoader } from './pictures.js';
 import { generatorOf } from './random.js';
-import { buildTransform, type TransformSpec } from './transform.js';
 
 export interface LoaderOptions {
   /** Samples in a batch. */

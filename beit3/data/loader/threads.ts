@@ -2,8 +2,8 @@
 
 import { Worker } from 'node:worker_threads';
 import { InputError, messageOf } from '../../../core/errors.js';
+import type { TransformSpec } from '../transforms/index.js';
 import { BrokenPicture, type LoadedPictures, type PictureJob, type PictureLoader } from './pictures.js';
-import type { TransformSpec } from './transform.js';
 import type { Answer, Request } from './worker.js';
 
 interface Waiting {

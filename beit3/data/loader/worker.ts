@@ -3,8 +3,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { messageOf } from '../../../core/errors.js';
 import type { RgbImage } from '../../images/index.js';
+import { buildTransform, type TransformSpec } from '../transforms/index.js';
 import { BrokenPicture, type LoadedPictures, limited, loadPictures, type PictureJob } from './pictures.js';
-import { buildTransform, type TransformSpec } from './transform.js';
 
 /** What a thread is asked. */
 export interface Request {
