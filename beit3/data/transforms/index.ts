@@ -4,6 +4,7 @@ export { type AutoAugment, parseAutoAugment } from './autoAugment.js';
 export { buildTransform } from './build.js';
 export type { Interpolation, Range } from './crop.js';
 export type { EraseMode, EraseOptions } from './erase.js';
+export { type MixMode, type MixOptions, mixBatch } from './mix.js';
 export {
   evaluation,
   imageNetTraining,
