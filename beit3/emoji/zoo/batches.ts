@@ -34,6 +34,10 @@ export const BATCH: Readonly<Record<Task, number>> = {
   nlvr2: 64,
 };
 
+const LARGEST = Math.max(...Object.values(BATCH));
+/** Batches of questions, or of sentences, that are drawn at a time; and samples too many, for safety. */
+const DRAWN = 48;
+const SPARE = 4;
 /** Share of the texts of retrieval that are the plain label; the others hold a tag. */
 const LABELS = 0.9;
 /** Share of the words of a caption that are hidden. */
@@ -57,6 +61,8 @@ interface Sample<Item> {
 
 export class JointBatches {
   readonly #data: JointData;
+  /** The emoji that have a class. */
+  readonly #classified: readonly JointEmoji[];
   readonly #seed: number;
   readonly #augmentation: Augmentation;
   /** The round through its samples in which each task is, and its batches. */
@@ -66,12 +72,9 @@ export class JointBatches {
     this.#data = data;
     this.#seed = seed;
     this.#augmentation = augmentation;
-    for (const task of TASKS) {
-      if (this.#items(task).length < BATCH[task]) {
-        throw new InputError(
-          `A batch of ${task} needs ${BATCH[task]} samples, and there are ${this.#items(task).length}.`,
-        );
-      }
+    this.#classified = data.emoji.filter(({ label }) => label !== undefined);
+    if (this.#classified.length < LARGEST) {
+      throw new InputError(`Batches need ${LARGEST} emoji with a class, and there are ${this.#classified.length}.`);
     }
   }
 
@@ -81,7 +84,7 @@ export class JointBatches {
     const task = CYCLE[place];
     const inCycle = CYCLE.filter((t) => t === task).length;
     const k = Math.floor(step / CYCLE.length) * inCycle + CYCLE.slice(0, place).filter((t) => t === task).length;
-    const perRound = Math.floor(this.#items(task).length / BATCH[task]);
+    const perRound = this.#batchesInRound(task);
     const samples = this.#batchesOf(task, Math.floor(k / perRound))[k % perRound];
     return this.#draw(task, samples, this.#stream(TASKS.length + TASKS.indexOf(task), k));
   }
@@ -91,9 +94,13 @@ export class JointBatches {
     return new Generator(this.#seed).restore({ seed: this.#seed, counter: (kind * 2 ** 24 + index) * 2 ** 22 });
   }
 
-  #items(task: Task): readonly unknown[] {
-    if (task === 'vqav2') return this.#data.questions;
-    return task === 'nlvr2' ? this.#data.pairs : this.#data.emoji;
+  #batchesInRound(task: Task): number {
+    if (task === 'vqav2' || task === 'nlvr2') return DRAWN;
+    return Math.floor(this.#emojiOf(task).length / BATCH[task]);
+  }
+
+  #emojiOf(task: Task): readonly JointEmoji[] {
+    return task === 'imageclassification' ? this.#classified : this.#data.emoji;
   }
 
   #batchesOf(task: Task, round: number): Sample<unknown>[][] {
@@ -109,27 +116,31 @@ export class JointBatches {
    * most of what the model reads would be padding.
    */
   #plan(task: Task, generator: Generator): Sample<unknown>[][] {
-    const items = this.#items(task);
     const size = BATCH[task];
-    const count = Math.floor(items.length / size);
-    const chosen = generator.permutation(items.length).subarray(0, count * size);
-    const random = generator.uniform(3 * chosen.length);
-    const samples = Array.from(chosen, (index, i) => {
-      const item = items[index];
-      const ids = this.#textOf(task, item, random[3 * i], random[3 * i + 1]);
-      return { item, ids, place: ids.length + LENGTH_SPREAD * random[3 * i + 2] };
-    });
-    samples.sort((a, b) => a.place - b.place);
-    return Array.from(generator.permutation(count), (k) => samples.slice(k * size, (k + 1) * size));
+    const count = this.#batchesInRound(task);
+    const samples = this.#samples(task, count * size, generator);
+    const spread = generator.uniform(samples.length);
+    const placed = samples.map((sample, i) => ({ sample, place: sample.ids.length + LENGTH_SPREAD * spread[i] }));
+    const sorted = placed.sort((a, b) => a.place - b.place).map(({ sample }) => sample);
+    return Array.from(generator.permutation(count), (k) => sorted.slice(k * size, (k + 1) * size));
   }
 
-  #textOf(task: Task, item: unknown, kind: number, tag: number): readonly number[] {
-    if (task === 'vqav2' || task === 'nlvr2') return (item as JointQuestion | JointPair).ids;
-    const { texts } = item as JointEmoji;
-    if (task !== 'retrieval' || kind < LABELS || texts.length < 2) return texts[0];
-    // The label and a tag, or a tag alone.
-    const other = texts[1 + Math.floor(tag * (texts.length - 1))];
-    return kind < (1 + LABELS) / 2 ? [...texts[0], ...other] : other;
+  /** Questions and sentences are new in each round; of the emoji a few are left out, another few each time. */
+  #samples(task: Task, count: number, generator: Generator): Sample<unknown>[] {
+    if (task === 'vqav2' || task === 'nlvr2') {
+      const draw = task === 'vqav2' ? this.#data.drawQuestions : this.#data.drawPairs;
+      // What is made of whole blocks may be one short.
+      return draw(count + SPARE, generator)
+        .slice(0, count)
+        .map((item) => ({ item, ids: item.ids }));
+    }
+    const emoji = this.#emojiOf(task);
+    const random = generator.uniform(2 * count);
+    return Array.from(generator.permutation(emoji.length).subarray(0, count), (index, i) => {
+      const item = emoji[index];
+      const ids = task === 'retrieval' ? searchText(item.texts, random[2 * i], random[2 * i + 1]) : item.texts[0];
+      return { item, ids };
+    });
   }
 
   #draw(task: Task, samples: readonly Sample<unknown>[], generator: Generator): JointBatch {
@@ -152,7 +163,7 @@ export class JointBatches {
         toImageNet(pictures.images, pictures.side);
         return {
           task,
-          batch: { ...pictures, labels: Int32Array.from(emoji, ({ item }) => item.label), targets: null },
+          batch: { ...pictures, labels: Int32Array.from(emoji, ({ item }) => item.label as number), targets: null },
         };
       }
       case 'vqav2': {
@@ -238,6 +249,13 @@ export class JointBatches {
     }
     return { masked, predict: Int32Array.from(predict), targets: Int32Array.from(predict, (at) => ids[at]) };
   }
+}
+
+/** The label, the label and a tag, or a tag alone. */
+function searchText(texts: JointEmoji['texts'], kind: number, tag: number): readonly number[] {
+  if (kind < LABELS || texts.length < 2) return texts[0];
+  const other = texts[1 + Math.floor(tag * (texts.length - 1))];
+  return kind < (1 + LABELS) / 2 ? [...texts[0], ...other] : other;
 }
 
 /** Each emoji in one of its styles. */

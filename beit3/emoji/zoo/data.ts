@@ -1,5 +1,7 @@
 /** What the joint model is trained on: the emoji corpus with its texts as token ids, ready to be drawn from. */
 
+import type { Generator } from '../../../core/random.js';
+import type { Tokenizer } from '../../tokenizer/index.js';
 import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
 
 /** A question about the picture of an entry. */
@@ -23,22 +25,17 @@ export interface JointEmoji {
   readonly entries: readonly EmojiEntry[];
   /** Token ids of the label, then of the tags. */
   readonly texts: readonly (readonly number[])[];
-  /** Number of its subgroup. */
-  readonly label: number;
+  /** Number of its class; undefined for the few emoji of none. */
+  readonly label: number | undefined;
 }
 
 export interface JointData {
   readonly corpus: EmojiCorpus;
   readonly emoji: readonly JointEmoji[];
-  readonly questions: readonly JointQuestion[];
-  readonly pairs: readonly JointPair[];
-  /** How many there are. */
-  readonly classes: number;
+  /** Fresh questions and pairs, about as many as asked for; equal states of the generator give equal ones. */
+  readonly drawQuestions: (count: number, generator: Generator) => readonly JointQuestion[];
+  readonly drawPairs: (count: number, generator: Generator) => readonly JointPair[];
+  /** How many answers there are. */
   readonly answers: number;
-  readonly special: {
-    readonly startId: number;
-    readonly endId: number;
-    readonly padId: number;
-    readonly maskId: number;
-  };
+  readonly special: Pick<Tokenizer, 'startId' | 'endId' | 'padId' | 'maskId'>;
 }

@@ -1,6 +1,6 @@
 /** One BEiT-3 for all five tasks: a backbone that their heads share, under the names that each task's own model has. */
 
-import type { Buffer, Builder, Parameter } from '../../../nn/builder.js';
+import { type Buffer, type Builder, type Parameter, writeValues } from '../../../nn/builder.js';
 import { Module } from '../../../nn/module.js';
 import { type Beit3Config, TASKS, type Task } from '../../config.js';
 import { createModel, type TaskModels } from '../../heads/index.js';
@@ -39,6 +39,9 @@ export class JointModel extends Module {
       vqav2: make('vqav2'),
       nlvr2: make('nlvr2'),
     };
+    // Each answer is rarely right; from even odds, hundreds of steps would learn nothing else.
+    const bias = this.#models.vqav2.stateDict().get('head.3.bias');
+    if (bias && b.initialize) writeValues(bias, new Float32Array(spec.answers).fill(-Math.log(spec.answers)));
   }
 
   /** The model of a task; its weights are this model's. */
