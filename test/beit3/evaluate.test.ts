@@ -2,37 +2,17 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { disposeBackend, useBackend } from '../../backends/index.js';
 import { TASKS, type Task } from '../../beit3/config.js';
-import type { AnyBatch } from '../../beit3/data/batch.js';
 import { type EvaluateOptions, evaluate } from '../../beit3/evaluate/index.js';
 import { generate } from '../../beit3/generate.js';
 import { retrievalRecall } from '../../beit3/metrics/index.js';
-import { Tokenizer, trainUnigram } from '../../beit3/tokenizer/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import { CLASSES, TINY, tinyBatch, tinyModel } from './tinyBatches.js';
+import { CLASSES, inBatches, TINY, tinyBatch, tinyModel, tinyTokenizer } from './tinyBatches.js';
 
 const SAMPLES = 13;
-
-/** The rows of a batch one after the other, in batches of `count`. Texts keep their padding. */
-function inBatches<B extends AnyBatch>(batch: B, count: number): B[] {
-  const { size } = batch;
-  const parts: B[] = [];
-  for (let from = 0; from < size; from += count) {
-    const to = Math.min(size, from + count);
-    const rows = Object.entries(batch).map(([name, value]: [string, unknown]) => {
-      if (name === 'size') return [name, to - from];
-      if (Array.isArray(value)) return [name, value.slice(from, to)];
-      if (!ArrayBuffer.isView(value)) return [name, value];
-      const all = value as Float32Array;
-      return [name, all.slice((from * all.length) / size, (to * all.length) / size)];
-    });
-    parts.push(Object.fromEntries(rows) as unknown as B);
-  }
-  return parts;
-}
 
 /** What a model puts out for a batch, computed without the code under test. */
 async function outputs(forward: () => Tensor): Promise<Float32Array> {
@@ -47,15 +27,6 @@ const images = (b: { size: number; side: number }, values: Float32Array) =>
 const ids = (b: { size: number; ids: Int32Array }) => tensor(b.ids, { shape: [b.size, b.ids.length / b.size] });
 const padding = (b: { size: number; padding: Uint8Array }) =>
   tensor(b.padding, { shape: [b.size, b.padding.length / b.size], dtype: 'bool' });
-
-/** A tokenizer whose last token is the last row of the word table of the tiny models. */
-function tinyTokenizer(): Promise<Tokenizer> {
-  const { bytes } = trainUnigram(['a cab', 'bad dad', 'a bead', 'cede a deed', 'dab'], {
-    vocabularySize: TINY.vocab_size - 2,
-    requiredCharacters: 'abcdefghijklmnopqrst',
-  });
-  return Tokenizer.load(bytes);
-}
 
 const options: Record<Task, EvaluateOptions> = {
   imageclassification: {},

@@ -52,7 +52,7 @@ describe('sixteen samples are learnt by heart', () => {
   after(() => disposeBackend('wasm'));
   for (const task of TASKS) {
     it(task, async () => {
-      const backend = await useBackend('wasm', { threads: 2 });
+      const backend = await useBackend('wasm', { threads: 1 });
       const before = backend.stats.liveBytes;
       const { first, last, accuracy } = await learn(task);
       const excess = last - floor(task);

@@ -1,7 +1,8 @@
 /** Small models and batches of chance, for the tests of training and evaluation. */
 import { normalizesOutput, parseConfig, type Task } from '../../beit3/config.js';
-import type { CaptioningBatch, ImageBatch, TaskBatches, TextBatch } from '../../beit3/data/batch.js';
+import type { AnyBatch, CaptioningBatch, ImageBatch, TaskBatches, TextBatch } from '../../beit3/data/batch.js';
 import { createModel, type TaskModels } from '../../beit3/heads/index.js';
+import { Tokenizer, trainUnigram } from '../../beit3/tokenizer/index.js';
 import { Generator } from '../../core/random.js';
 import { Builder } from '../../nn/builder.js';
 import type { Module } from '../../nn/module.js';
@@ -84,4 +85,31 @@ export function tinyBatch<T extends Task>(task: T, size: number, seed = 2): Task
     },
   };
   return makers[task]();
+}
+
+/** A tokenizer whose last token is the last row of the word table of the tiny models. */
+export function tinyTokenizer(): Promise<Tokenizer> {
+  const { bytes } = trainUnigram(['a cab', 'bad dad', 'a bead', 'cede a deed', 'dab'], {
+    vocabularySize: TINY.vocab_size - 2,
+    requiredCharacters: 'abcdefghijklmnopqrst',
+  });
+  return Tokenizer.load(bytes);
+}
+
+/** The rows of a batch one after the other, in batches of `count`. Texts keep their padding. */
+export function inBatches<B extends AnyBatch>(batch: B, count: number): B[] {
+  const { size } = batch;
+  const parts: B[] = [];
+  for (let from = 0; from < size; from += count) {
+    const to = Math.min(size, from + count);
+    const rows = Object.entries(batch).map(([name, value]: [string, unknown]) => {
+      if (name === 'size') return [name, to - from];
+      if (Array.isArray(value)) return [name, value.slice(from, to)];
+      if (!ArrayBuffer.isView(value)) return [name, value];
+      const all = value as Float32Array;
+      return [name, all.slice((from * all.length) / size, (to * all.length) / size)];
+    });
+    parts.push(Object.fromEntries(rows) as unknown as B);
+  }
+  return parts;
 }
