@@ -1,18 +1,21 @@
 /** The emoji benchmark as the joint model takes it: tokenizer, training data and the parts that are measured. */
 
-import { Generator } from '../../../core/random.js';
 import { parseConfig } from '../../config.js';
 import { Tokenizer } from '../../tokenizer/index.js';
-import { trainUnigram } from '../../tokenizer/train.js';
 import {
+  type Chance,
+  chance,
+  type EmojiBenchmark,
   type EmojiBenchmarkOptions,
   type EmojiNlvr2Example,
   EmojiQuestions,
   EmojiSentences,
   type EmojiVqaExample,
   emojiBenchmark,
-  nlvr2Examples,
-  vqaExamples,
+  evaluationSet,
+  MEASURED_SPLITS,
+  type MeasuredSplit,
+  trainBenchmarkTokenizer,
 } from '../benchmark/index.js';
 import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
 import { emojiTexts } from '../text.js';
@@ -30,18 +33,8 @@ export interface PreparedBenchmark {
   readonly classOf: (entry: EmojiEntry) => number | undefined;
   readonly answers: readonly string[];
   readonly data: JointData;
-  readonly splits: ReadonlyMap<MeasuredSplit, JointSplit>;
+  readonly splits: ReadonlyMap<MeasuredSplit, JointSplit & { readonly chance: Chance }>;
 }
-
-/** The parts that are measured: the unseen style, emoji that were never seen in it, single pictures of known styles. */
-const MEASURED = ['test', 'zeroShot', 'val'] as const;
-export type MeasuredSplit = (typeof MEASURED)[number];
-
-/** Questions, and sentences, that the tokenizer sees, and that each part is measured with. */
-const TOKENIZER_TEXTS = 2000;
-const MEASURED_EXAMPLES = 2000;
-/** Not those of training. */
-const MEASURED_SEED = 1;
 
 /** Prepares a corpus. The tokenizer sees texts of the training part only; equal corpora give equal bytes. */
 export function prepareBenchmark(
@@ -50,24 +43,25 @@ export function prepareBenchmark(
   options: EmojiBenchmarkOptions = {},
 ): PreparedBenchmark {
   const benchmark = emojiBenchmark(corpus, options);
+  const spm = trainBenchmarkTokenizer(benchmark, { vocabularySize }).bytes;
+  return { spm, ...prepareWith(benchmark, corpus, Tokenizer.fromBytes(spm)) };
+}
+
+/** The same with a tokenizer that is there already. */
+export function prepareWith(
+  benchmark: EmojiBenchmark,
+  corpus: EmojiCorpus,
+  tokenizer: Tokenizer,
+): Omit<PreparedBenchmark, 'spm'> {
   const { train, classes, classOf, answers, answerOf } = benchmark;
   const questions = new EmojiQuestions(train);
   const sentences = new EmojiSentences(train);
-
   const byHexcode = new Map<string, EmojiEntry[]>();
   for (const entry of train) {
     const same = byHexcode.get(entry.hexcode);
     if (same) same.push(entry);
     else byHexcode.set(entry.hexcode, [entry]);
   }
-  const emoji = [...byHexcode.values()];
-  const texts = [
-    ...emoji.flatMap(([entry]) => emojiTexts(entry)),
-    ...questions.draw(TOKENIZER_TEXTS, new Generator(0)).map(({ question }) => question),
-    ...sentences.draw(TOKENIZER_TEXTS, new Generator(0)).map(({ sentence }) => sentence),
-  ];
-  const spm = trainUnigram(texts, { vocabularySize, foldCase: true }).bytes;
-  const tokenizer = Tokenizer.fromBytes(spm);
   const idsOf = (text: string): number[] => tokenizer.encode(text).ids;
   const question = ({ entry, question, answer }: EmojiVqaExample): JointQuestion => ({
     entry,
@@ -83,7 +77,7 @@ export function prepareBenchmark(
 
   const data: JointData = {
     corpus,
-    emoji: emoji.map((entries) => ({
+    emoji: Array.from(byHexcode.values(), (entries) => ({
       entries,
       texts: emojiTexts(entries[0]).map(idsOf),
       label: classOf(entries[0]),
@@ -93,21 +87,13 @@ export function prepareBenchmark(
     answers: answers.length,
     special: tokenizer,
   };
-  const examples = { seed: MEASURED_SEED, count: MEASURED_EXAMPLES };
-  const splits = new Map(
-    MEASURED.map((name): [MeasuredSplit, JointSplit] => {
-      const entries = benchmark[name];
-      return [
-        name,
-        {
-          entries,
-          questions: vqaExamples(entries, examples).map(question),
-          pairs: nlvr2Examples(entries, { ...examples, split: name }).map(pair),
-        },
-      ];
-    }),
-  );
-  return { tokenizer, spm, classes, classOf, answers, data, splits };
+  const splits = MEASURED_SPLITS.map((name): [MeasuredSplit, JointSplit & { chance: Chance }] => {
+    const set = evaluationSet(benchmark, name);
+    const { entries } = set;
+    const split = { entries, questions: set.questions.map(question), pairs: set.pairs.map(pair) };
+    return [name, { ...split, chance: chance(benchmark, set) }];
+  });
+  return { tokenizer, classes, classOf, answers, data, splits: new Map(splits) };
 }
 
 /** The shipped model's sizes, with as many classes and answers as the benchmark has. */
