@@ -37,20 +37,22 @@ function emitStep(
   f: FunctionBuilder,
   tile: TileShape,
   acc: Accumulators,
-  a: Local<'i32'>,
+  a: readonly Local<'i32'>[],
   b: Local<'i32'>,
   u: number,
 ): void {
   const columns = Array.from({ length: tile.vectors }, (_, j) => f.let(v128.load(b, u * tile.bStep + 16 * j)));
   for (let i = 0; i < tile.rows; i++) {
-    const x = f.let(v128.load32Splat(a, i * tile.aRow + u * tile.aStep));
+    const [pointer, at] = a.length === 1 ? [a[0], i * tile.aRow] : [a[i], 0];
+    const x = f.let(v128.load32Splat(pointer, at + u * tile.aStep));
     for (let j = 0; j < tile.vectors; j++) f.set(acc[i][j], multiplyAdd(x, columns[j], acc[i][j]));
   }
 }
 
 /**
  * acc += A B over `steps` (at least 1) values of the inner index; afterwards a and b have moved on by the whole unrolled
- * groups that were finished. `jump` replaces the distance that a moves after a group.
+ * groups that were finished. `a` is one pointer, or one for each row. `jump` replaces the distance that a moves after a
+ * group.
  *
  * Every unrolled step ends in an exit of the loop: engines sink arithmetic to the end of a basic block but keep loads
  * where they are, so that steps in one block would hold all their loads in registers at once and spill.
@@ -59,20 +61,21 @@ export function emitInner(
   f: FunctionBuilder,
   tile: TileShape,
   acc: Accumulators,
-  a: Local<'i32'>,
+  a: Local<'i32'> | readonly Local<'i32'>[],
   b: Local<'i32'>,
   steps: I32,
   jump: I32 = tile.unroll * tile.aStep,
 ): void {
+  const pointers = 'code' in a ? [a] : a;
   const left = f.int(steps);
   f.block((leave) => {
     f.loop((again) => {
       for (let u = 0; u < tile.unroll; u++) {
-        emitStep(f, tile, acc, a, b, u);
+        emitStep(f, tile, acc, pointers, b, u);
         f.bump(left, -1);
         if (u + 1 < tile.unroll) f.brIf(leave, i32.eqz(left));
       }
-      f.bump(a, jump);
+      for (const p of pointers) f.bump(p, jump);
       f.bump(b, tile.unroll * tile.bStep);
       f.brIf(again, left);
     });
