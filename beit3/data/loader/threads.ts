@@ -33,11 +33,12 @@ export async function startThreads(count: number, transform: TransformSpec): Pro
     worker.unref();
     worker.on('message', (answer: Answer) => {
       const waiting = thread.waiting.get(answer.id);
+      if (!waiting) return;
       thread.waiting.delete(answer.id);
       if (thread.waiting.size === 0) worker.unref();
-      if ('loaded' in answer) waiting?.resolve(answer.loaded);
-      else if ('broken' in answer) waiting?.reject(new BrokenPicture(answer.broken));
-      else waiting?.reject(new Error(`A picture could not be loaded: ${answer.failure}`));
+      if ('loaded' in answer) waiting.resolve(answer.loaded);
+      else if ('broken' in answer) waiting.reject(new BrokenPicture(answer.broken));
+      else waiting.reject(new Error(`A picture could not be loaded: ${answer.failure}`));
     });
     worker.on('error', (error) => end(died(messageOf(error))));
     worker.on('messageerror', (error) => end(died(messageOf(error))));
@@ -46,10 +47,13 @@ export async function startThreads(count: number, transform: TransformSpec): Pro
   }
 
   function end(why: Error): void {
-    ended ??= why;
-    for (const { waiting } of threads) {
+    if (ended !== null) return;
+    ended = why;
+    for (const { waiting, worker } of threads) {
       for (const { reject } of waiting.values()) reject(ended);
       waiting.clear();
+      worker.unref();
+      void worker.terminate();
     }
   }
 
@@ -66,6 +70,8 @@ export async function startThreads(count: number, transform: TransformSpec): Pro
       }),
     close: async () => {
       end(new InputError('The loader was closed while it was loading.'));
+      // A program that has nothing left to do but this must not end before.
+      for (const { worker } of threads) worker.ref();
       await Promise.all(threads.map(({ worker }) => worker.terminate()));
     },
   };

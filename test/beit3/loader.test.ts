@@ -1,0 +1,421 @@
+import assert from 'node:assert/strict';
+import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import type { Task } from '../../beit3/config.js';
+import type { AnyBatch } from '../../beit3/data/batch.js';
+import {
+  DataLoader,
+  type DataSet,
+  frameTexts,
+  type LoaderOptions,
+  openDataSet,
+  subset,
+} from '../../beit3/data/loader/index.js';
+import { maskWords } from '../../beit3/data/loader/masking.js';
+import { epochOrder } from '../../beit3/data/loader/order.js';
+import { generatorOf } from '../../beit3/data/loader/random.js';
+import { startThreads } from '../../beit3/data/loader/threads.js';
+import { evaluation, imageNetTraining, visionLanguageTraining } from '../../beit3/data/transforms/index.js';
+import { decodeImage, preprocessImage } from '../../beit3/images/index.js';
+import { inputError, temporaryFolder } from '../checkpoints/helpers.js';
+import { standInTokenizer, TASKS, writePicture, writeStandIn } from './standIns.js';
+
+const SIZE = 16;
+const training = { training: true, transform: visionLanguageTraining({ size: SIZE, randAugment: true }) };
+const testing = { training: false, transform: evaluation('vl', SIZE) };
+
+/** Batches of an epoch with a loader of their own. */
+async function batchesOf<T extends Task>(
+  data: DataSet<T>,
+  options: LoaderOptions,
+  epoch = 0,
+  from = 0,
+): Promise<AnyBatch[]> {
+  const loader = new DataLoader(data, options);
+  const all: AnyBatch[] = [];
+  try {
+    for await (const batch of loader.epoch(epoch, from)) all.push(batch);
+  } finally {
+    await loader.close();
+  }
+  return all;
+}
+
+/** A data set without files: picture i is one of the number i. */
+function numbered(size: number): DataSet<'imageclassification'> {
+  return {
+    task: 'imageclassification',
+    size,
+    classes: size,
+    vocabulary: null,
+    sample: (row) => ({ pictures: [{ width: 2, height: 2, data: new Uint8Array(12).fill(row) }], label: row }),
+    where: (row) => `row ${row}`,
+  };
+}
+
+const labelsOf = (batches: readonly AnyBatch[]): number[] =>
+  batches.flatMap((batch) => ('labels' in batch ? [...batch.labels] : []));
+
+describe('the order of an epoch', () => {
+  test('gives every sample to one rank, and as many to each', () => {
+    for (const [size, worldSize] of [
+      [20, 1],
+      [20, 4],
+      [23, 4],
+      [3, 5],
+      [1, 3],
+    ]) {
+      const shares = Array.from({ length: worldSize }, (_, rank) =>
+        epochOrder(size, 3, { training: true, seed: 7, rank, worldSize }),
+      );
+      const lengths = new Set(shares.map(({ length }) => length));
+      assert.deepEqual([...lengths], [Math.ceil(size / worldSize)]);
+      const counts = new Map<number, number>();
+      for (const row of shares.flatMap((share) => [...share])) counts.set(row, (counts.get(row) ?? 0) + 1);
+      assert.equal(counts.size, size, 'none is lost');
+      const doubled = [...counts.values()].reduce((sum, n) => sum + n - 1, 0);
+      assert.equal(doubled, Math.ceil(size / worldSize) * worldSize - size, 'only what fills up is doubled');
+
+      const tested = Array.from({ length: worldSize }, (_, rank) =>
+        epochOrder(size, 3, { training: false, seed: 7, rank, worldSize }),
+      );
+      for (const share of tested)
+        assert.deepEqual(
+          [...share],
+          [...share].sort((a, b) => a - b),
+        );
+      assert.deepEqual(
+        tested.flatMap((share) => [...share]).sort((a, b) => a - b),
+        [...Array(size).keys()],
+      );
+    }
+  });
+
+  test('differs by seed and epoch, and is random', () => {
+    const order = (seed: number, epoch: number): string =>
+      epochOrder(50, epoch, { training: true, seed, rank: 0, worldSize: 1 }).join();
+    assert.equal(order(1, 2), order(1, 2));
+    assert.equal(new Set([order(1, 2), order(1, 3), order(2, 2), order(0, 0), [...Array(50).keys()].join()]).size, 5);
+  });
+
+  test('batches: whole ones in training, all in evaluation', async () => {
+    const transform = evaluation('vl', 2);
+    const batch = { batchSize: 4, workers: 0, transform };
+    const trained = await batchesOf(numbered(11), { ...batch, training: true, seed: 1 });
+    assert.deepEqual(
+      trained.map(({ size }) => size),
+      [4, 4],
+    );
+    assert.equal(new Set(labelsOf(trained)).size, 8);
+    const tested = await batchesOf(numbered(11), { ...batch, training: false });
+    assert.deepEqual(
+      tested.map(({ size }) => size),
+      [4, 4, 3],
+    );
+    assert.deepEqual(labelsOf(tested), [...Array(11).keys()]);
+    const part = await batchesOf(subset(numbered(11), [9, 2]), { ...batch, training: false });
+    assert.deepEqual(labelsOf(part), [9, 2]);
+    assert.throws(
+      () => new DataLoader(numbered(11), { ...batch, training: true, worldSize: 3, rank: 1, batchSize: 5 }),
+      inputError(/4 samples to train on, fewer than a batch of 5/),
+    );
+  });
+});
+
+describe('batches of every task', () => {
+  for (const name of TASKS) {
+    test(name, async (t) => {
+      const folder = await writeStandIn(name, await temporaryFolder(t));
+      const tokenizer = await standInTokenizer();
+      const open = (split: 'train' | 'val' | 'test') => openDataSet(name, split, { data: folder, tokenizer });
+      const options = {
+        ...(name === 'imagenet' ? { ...training, transform: imageNetTraining({ size: 40 }) } : training),
+      };
+      const set = await open('train');
+      // ImageNet's stand-in has files that are no pictures; the index of the reference takes them too.
+      const data = name === 'imagenet' ? subset(set, rowsWithPictures(set)) : set;
+
+      const local = await batchesOf(data, { ...options, batchSize: 2, workers: 0, seed: 5 }, 1);
+      assert.equal(local.length, Math.floor(data.size / 2));
+      const threads = await batchesOf(data, { ...options, batchSize: 2, workers: 2, seed: 5 }, 1);
+      assert.deepEqual(threads, local, 'threads change nothing');
+      const resumed = await batchesOf(data, { ...options, batchSize: 2, workers: 0, seed: 5 }, 1, local.length - 1);
+      assert.deepEqual(resumed, local.slice(-1), 'an epoch is taken up in the middle');
+      const other = await batchesOf(data, { ...options, batchSize: 2, workers: 0, seed: 6 }, 1);
+      assert.notDeepEqual(other[0].images, local[0].images);
+
+      for (const split of ['val', 'test'] as const) {
+        const tested = await open(split);
+        const batches = await batchesOf(tested, { ...testing, batchSize: 2, workers: 1 });
+        assert.equal(
+          batches.reduce((sum, { size }) => sum + size, 0),
+          tested.size,
+        );
+        for (const [b, batch] of batches.entries()) {
+          const [first] = tested.sample(2 * b).pictures;
+          assert.equal(batch.files[0], first);
+          const image = await decodeImage(String(first));
+          const expected = preprocessImage(image, 'vl', { size: SIZE });
+          assert.deepEqual(batch.images.slice(0, expected.length), expected);
+          assert.equal(batch.images.length, batch.size * 3 * SIZE * SIZE);
+          assert.equal(batch.side, SIZE);
+          if ('questionIds' in batch) assert.equal(batch.scores === null, split === 'test');
+          if ('predict' in batch) assert.equal(batch.length, 0);
+          if ('images2' in batch) {
+            const [, right] = tested.sample(2 * b).pictures;
+            const second = preprocessImage(await decodeImage(String(right)), 'vl', { size: SIZE });
+            assert.deepEqual(batch.images2.slice(0, second.length), second);
+            assert.deepEqual(batch.files.slice(0, 2), [first, right]);
+          }
+        }
+      }
+    });
+  }
+});
+
+describe('texts', () => {
+  test('are framed, and filled up to the longest or further', () => {
+    const { ids, padding, length } = frameTexts([[7, 8, 9], [5]]);
+    assert.equal(length, 5);
+    assert.deepEqual([...ids], [0, 7, 8, 9, 2, 0, 5, 2, 1, 1]);
+    assert.deepEqual([...padding], [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+    const wide = frameTexts([[5]], 6);
+    assert.deepEqual([...wide.ids], [0, 5, 2, 1, 1, 1]);
+    assert.deepEqual([...wide.padding], [0, 0, 0, 1, 1, 1]);
+    assert.throws(() => frameTexts([[5, 6]], 3), inputError(/4 tokens, more than the 3/));
+  });
+
+  test('lose words by the rule of the reference', () => {
+    const vocabulary = { size: 1000, maskId: 999 };
+    const words = Int32Array.from({ length: 14 }, (_, i) => (i === 0 ? 0 : i === 13 ? 2 : 100 + i));
+    const rounds = 4000;
+    const chosen = new Array<number>(14).fill(0);
+    const replaced: number[] = [];
+    let masks = 0;
+    let kept = 0;
+    for (let i = 0; i < rounds; i++) {
+      const ids = words.slice();
+      const places = maskWords(ids, 0.6, vocabulary, generatorOf(3, 'mask', 0, i));
+      assert.equal(places.length, Math.floor(14 * 0.6 + 0.5));
+      assert.deepEqual(
+        [...places],
+        [...new Set(places)].sort((a, b) => a - b),
+      );
+      ids.forEach((id, place) => {
+        if (!places.includes(place)) {
+          assert.equal(id, words[place]);
+          return;
+        }
+        chosen[place]++;
+        if (id === vocabulary.maskId) masks++;
+        else if (id === words[place]) kept++;
+        else replaced.push(id);
+      });
+    }
+    assert.equal(chosen[0], 0, '<s> stays');
+    const near = (value: number, expected: number): void =>
+      assert.ok(Math.abs(value - expected) < 0.02, `${value} is not about ${expected}`);
+    for (const count of chosen.slice(1)) near(count / rounds, 8 / 13);
+    const all = rounds * 8;
+    near(masks / all, 0.8);
+    near(kept / all, 0.1);
+    near(replaced.length / all, 0.1);
+    assert.ok(replaced.every((id) => id >= 3 && id < 999));
+    near(replaced.reduce((sum, id) => sum + id, 0) / replaced.length / 1000, 0.5);
+
+    const count = (length: number, probability: number): number =>
+      maskWords(new Int32Array(length), probability, vocabulary, generatorOf(0, 'mask', 0, 0)).length;
+    assert.deepEqual([count(3, 0), count(3, 1), count(10, 0.25), count(64, 0.7)], [1, 2, 3, 45]);
+  });
+
+  test('captions name the words that are to be predicted', async (t) => {
+    const folder = await writeStandIn('coco_captioning', await temporaryFolder(t));
+    const data = await openDataSet('coco_captioning', 'train', { data: folder, tokenizer: await standInTokenizer() });
+    const options = { ...training, batchSize: 3, workers: 0, maskProbability: 0.5, padTo: 40 };
+    const counts = new Set<string>();
+    for (const epoch of [0, 1]) {
+      for (const batch of await batchesOf(data, options, epoch)) {
+        assert.ok('predict' in batch);
+        counts.add(batch.predict.join());
+        assert.equal(batch.ids.length, 3 * 40);
+        assert.deepEqual(
+          [...batch.targets],
+          [...batch.predict].map((place) => batch.ids[place]),
+        );
+        batch.ids.forEach((id, place) => {
+          if (!batch.predict.includes(place)) assert.equal(batch.masked[place], id);
+        });
+        for (let row = 0; row < 3; row++) {
+          const words = batch.padding.subarray(row * 40, row * 40 + 40).indexOf(1);
+          const places = batch.predict.filter((place) => Math.floor(place / 40) === row);
+          assert.equal(places.length, Math.floor(words * 0.5 + 0.5));
+        }
+      }
+    }
+    assert.ok(counts.size > 1);
+    const tokenless = await openDataSet('coco_captioning', 'train', { data: folder });
+    await assert.rejects(batchesOf(tokenless, options), inputError(/Masking captions needs the tokenizer/));
+  });
+});
+
+describe('pictures that cannot be read', () => {
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  async function damaged(folder: string): Promise<DataSet<'imageclassification'>> {
+    const lines = names.map((name, label) => JSON.stringify({ image_path: `${name}.png`, label }));
+    await writeFile(join(folder, 'imagenet.train.index.jsonl'), lines.join('\n'));
+    for (const [i, name] of names.entries()) await writePicture(join(folder, `${name}.png`), i);
+    await truncate(join(folder, 'b.png'), 60);
+    await rm(join(folder, 'd.png'));
+    return openDataSet('imagenet', 'train', { data: folder });
+  }
+
+  for (const workers of [0, 2]) {
+    test(`stop a run or are skipped, with ${workers} threads`, async (t) => {
+      const folder = await temporaryFolder(t);
+      const data = await damaged(folder);
+      const options = { ...testing, workers, batchSize: 2 };
+      await assert.rejects(batchesOf(data, options), inputError(/^row [24] of .*train\.index\.jsonl: .*[bd]\.png/));
+      assert.deepEqual(labelsOf(await batchesOf(subset(data, [0, 2, 4]), options)), [0, 2, 4]);
+
+      const told: number[] = [];
+      const loader = new DataLoader(data, { ...options, skipBroken: true, onSkip: ({ row }) => told.push(row) });
+      for (const epoch of [0, 1]) {
+        const labels: number[] = [];
+        for await (const { labels: some } of loader.epoch(epoch)) labels.push(...some);
+        assert.deepEqual(labels, [0, 2, 4]);
+      }
+      await loader.close();
+      assert.deepEqual(told.sort(), [1, 3]);
+      assert.equal(loader.skippedCount, 2);
+      assert.deepEqual(loader.skipped.flatMap(({ files }) => files).sort(), [
+        join(folder, 'b.png'),
+        join(folder, 'd.png'),
+      ]);
+
+      const trained = { ...training, workers, batchSize: 5, seed: 9 };
+      await assert.rejects(batchesOf(data, trained), inputError(/^row [24] of /));
+      const order = epochOrder(5, 0, { training: true, seed: 9, rank: 0, worldSize: 1 });
+      const good = (place: number): number => {
+        while ([1, 3].includes(order[place % 5])) place++;
+        return order[place % 5];
+      };
+      const [batch] = await batchesOf(data, { ...trained, skipBroken: true });
+      assert.deepEqual(labelsOf([batch]), [0, 1, 2, 3, 4].map(good));
+    });
+  }
+
+  test('are an error when there are no others', async (t) => {
+    const data = subset(await damaged(await temporaryFolder(t)), [1, 3]);
+    const options = { workers: 0, batchSize: 1, skipBroken: true };
+    await assert.rejects(batchesOf(data, { ...testing, ...options }), inputError(/^None of 2 samples .*b\.png/));
+    await assert.rejects(batchesOf(data, { ...training, ...options }), inputError(/^2 samples one after the other/));
+  });
+});
+
+describe('threads', () => {
+  /** The threads that are sent something. */
+  function watchThreads(t: TestContext): Set<Worker> {
+    const seen = new Set<Worker>();
+    const { postMessage } = Worker.prototype;
+    t.mock.method(Worker.prototype, 'postMessage', function (this: Worker, value: unknown) {
+      seen.add(this);
+      postMessage.call(this, value);
+    });
+    return seen;
+  }
+  const options = { ...training, workers: 2, batchSize: 2 };
+
+  test('that die end an epoch with one sentence, and nothing hangs', async (t) => {
+    const threads = watchThreads(t);
+    const loader = new DataLoader(numbered(40), options);
+    const epoch = loader.epoch(0);
+    await epoch.next();
+    const [one] = threads;
+    await one.terminate();
+    const rest = async (): Promise<void> => {
+      for await (const _ of epoch);
+    };
+    await assert.rejects(rest, inputError(/^A thread that loads pictures died \(it exited with 1\); use fewer/));
+    await assert.rejects(loader.epoch(0).next(), inputError(/^A thread that loads pictures died/));
+    await loader.close();
+    assert.deepEqual(
+      [...threads].map(({ threadId }) => threadId),
+      [-1, -1],
+    );
+  });
+
+  test('whose program fails end it too', async () => {
+    const spec = { ...evaluation('vl', SIZE), size: -1 };
+    const threads = await startThreads(1, spec);
+    const job = { pictures: [], random: { seed: 0, counter: 0 }, keep: false };
+    await assert.rejects(threads.load(job), inputError(/died \(The transform cannot have -1 for size\)/));
+    await threads.close();
+  });
+
+  test('are freed in the middle of an epoch', async (t) => {
+    const threads = watchThreads(t);
+    const loader = new DataLoader(numbered(40), options);
+    const epoch = loader.epoch(0);
+    await epoch.next();
+    const pending = epoch.next();
+    const refused = assert.rejects(
+      pending.then(() => epoch.next()),
+      inputError(/closed/),
+    );
+    await loader.close();
+    assert.equal(threads.size, 2);
+    for (const { threadId } of threads) assert.equal(threadId, -1);
+    await refused;
+    await assert.rejects(loader.epoch(1).next(), inputError(/loader is closed/));
+  });
+
+  test('go on with the next epoch, and start over where an epoch is left', async () => {
+    const loader = new DataLoader(numbered(12), { ...options, prefetch: 5 });
+    const labels = async (epoch: number, from: number, count: number): Promise<number[]> => {
+      const all: number[] = [];
+      for await (const batch of loader.epoch(epoch, from)) {
+        all.push(...batch.labels);
+        if (--count === 0) break;
+      }
+      return all;
+    };
+    const expected = (epoch: number): number[] => [
+      ...epochOrder(12, epoch, { training: true, seed: 0, rank: 0, worldSize: 1 }),
+    ];
+    assert.deepEqual(await labels(0, 0, 6), expected(0));
+    assert.deepEqual(await labels(1, 0, 2), expected(1).slice(0, 4));
+    assert.deepEqual(await labels(1, 2, 9), expected(1).slice(4));
+    assert.deepEqual(await labels(0, 3, 9), expected(0).slice(6));
+    const [first, second] = [loader.epoch(3), loader.epoch(4)];
+    await first.next();
+    await second.next();
+    await assert.rejects(first.next(), inputError(/Another epoch/));
+    assert.ok(loader.waitSeconds > 0);
+    await loader.close();
+  });
+});
+
+test('what was decoded once is kept, and changes nothing', async (t) => {
+  const folder = await writeStandIn('flickr30k', await temporaryFolder(t));
+  const data = await openDataSet('flickr30k', 'train', { data: folder });
+  for (const workers of [0, 2]) {
+    const options = { ...training, workers, batchSize: 4 };
+    const plain = await batchesOf(data, { ...options, cacheMegabytes: 0 }, 1);
+    const kept = new DataLoader(data, { ...options, cacheMegabytes: 1 });
+    for await (const _ of kept.epoch(0));
+    const files = await readdir(join(folder, 'flickr30k-images'));
+    for (const file of files) await rename(join(folder, 'flickr30k-images', file), join(folder, file));
+    const again: AnyBatch[] = [];
+    for await (const batch of kept.epoch(1)) again.push(batch);
+    await kept.close();
+    assert.deepEqual(again, plain);
+    await assert.rejects(batchesOf(data, { ...options, cacheMegabytes: 0.001 }), inputError(/no file/));
+    for (const file of files) await rename(join(folder, file), join(folder, 'flickr30k-images', file));
+  }
+});
+
+function rowsWithPictures(data: DataSet): number[] {
+  return [...Array(data.size).keys()].filter((row) => /\.jpe?g$/i.test(String(data.sample(row).pictures[0])));
+}
