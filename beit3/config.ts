@@ -26,6 +26,8 @@ export interface Beit3Config {
   readonly drop_path_rate: number;
   /** Recompute activations in backward, layer by layer, instead of keeping them. */
   readonly checkpoint_activations: boolean;
+  /** What pipelines put behind transparent pictures; by default nothing: the colours below transparency count. */
+  readonly image_background?: 'white';
 }
 
 const COMMON = {
@@ -118,6 +120,14 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
   for (const key of ['normalize_output', 'checkpoint_activations'] as const) {
     if (typeof merged[key] !== 'boolean')
       throw new InputError(`${source}: expected ${key} to be true or false, got ${JSON.stringify(merged[key])}.`);
+  }
+  if (given.image_background !== undefined && given.image_background !== null) {
+    if (given.image_background !== 'white') {
+      throw new InputError(
+        `${source}: expected image_background to be "white" or to be left out, got ${JSON.stringify(given.image_background)}.`,
+      );
+    }
+    merged.image_background = 'white';
   }
   const config = merged as unknown as Beit3Config;
   if (config.encoder_embed_dim % config.encoder_attention_heads !== 0) {

@@ -1,6 +1,7 @@
 /** What the commands that ask a model have in common. */
 import type { PipelineOptions, Pipelines, PipelineTask } from '../beit3/pipeline/index.js';
 import { pipeline } from '../beit3/pipeline/index.js';
+import { shippedModel } from '../beit3/zoo/shipped.js';
 import type { Args } from './args.js';
 import type { Context, Flags } from './command.js';
 import { checkpointFile } from './files.js';
@@ -8,7 +9,8 @@ import { checkpointFile } from './files.js';
 const CHECKPOINT: Flags = {
   checkpoint: {
     value: 'FILE',
-    help: 'Weights, .pth or .safetensors: a path, or the name of official ones that beit3 pull has put into its folder. Required.',
+    help: 'Weights, .pth or .safetensors: a path, or the name of official ones that beit3 pull has put into its folder.',
+    default: 'the small emoji model in the package',
   },
   config: {
     value: 'FILE',
@@ -37,22 +39,29 @@ export function modelFlags({ text = false, labels = false } = {}): Flags {
   return { ...CHECKPOINT, ...(text ? TOKENIZER : {}), ...(labels ? LABELS : {}) };
 }
 
-/** The options of a pipeline, from the flags. */
-export async function modelOptions(args: Args, context: Context): Promise<PipelineOptions> {
-  const checkpoint = await checkpointFile(
-    args.required('checkpoint', 'the .pth or .safetensors file with the weights'),
-  );
+/** The options of a pipeline, from the flags. Without --checkpoint the model in the package answers, and it is said so. */
+export async function modelOptions(task: PipelineTask, args: Args, context: Context): Promise<PipelineOptions> {
+  const given = args.text('checkpoint');
+  const files = given === undefined ? await shippedFiles(task) : { checkpoint: await checkpointFile(given) };
+  if (given === undefined)
+    context.note('No --checkpoint: the small model in the package answers, which knows emoji and nothing else.');
   const progress = context.progress('loading');
   return {
-    checkpoint,
-    tokenizer: args.text('tokenizer'),
-    labels: args.text('labels'),
+    ...files,
+    ...(args.text('tokenizer') === undefined ? {} : { tokenizer: args.text('tokenizer') }),
+    ...(args.text('labels') === undefined ? {} : { labels: args.text('labels') }),
     config: args.text('config'),
     imageSize: args.whole('image-size', 1, 8192),
     device: context.device,
     threads: context.threads,
     onProgress: (done, total) => (done >= total ? progress.end() : progress.update(done, total)),
   };
+}
+
+async function shippedFiles(task: PipelineTask): Promise<Pick<PipelineOptions, 'checkpoint' | 'tokenizer' | 'labels'>> {
+  const { checkpoint, tokenizer, classes, answers } = await shippedModel();
+  const labels = task === 'classify' ? classes : task === 'vqa' ? answers : undefined;
+  return { checkpoint, tokenizer, labels };
 }
 
 /** Loads a pipeline, works with it and frees it. */
@@ -62,7 +71,7 @@ export async function withPipeline<T extends PipelineTask>(
   context: Context,
   work: (loaded: Pipelines[T]) => Promise<void>,
 ): Promise<void> {
-  const loaded = await pipeline(task, await modelOptions(args, context));
+  const loaded = await pipeline(task, await modelOptions(task, args, context));
   try {
     await work(loaded);
   } finally {

@@ -13,15 +13,20 @@ export const MAX_PIXELS = 100_000_000;
 const MAX_SIDE = 65_535;
 const MAX_FILE_BYTES = 512 * 2 ** 20;
 
+export interface DecodeOptions {
+  /** What shows through transparent pixels; by default transparency is dropped and the colours below it count. */
+  readonly background?: 'white';
+}
+
 /**
  * Decodes PNG, JPEG, WebP, GIF, AVIF or TIFF from a path (Node), an address, a Blob or bytes. The first frame is taken,
- * transparency dropped without blending, colour profiles ignored, EXIF orientation not applied (save for TIFF): all as
+ * transparency dropped without blending (unless asked for), colour profiles ignored, EXIF orientation not applied (save for TIFF): all as
  * Pillow does. 16-bit grey is scaled to 8 bits, where Pillow would clip it to white. TIFF needs Node; a
  * browser without WebCodecs (or a page that is not secure) loses colours below transparency.
  *
  * Throws InputError, naming the file, for what is missing, no image, damaged, cut off or larger than 100 megapixels.
  */
-export async function decodeImage(source: ByteSource): Promise<RgbImage> {
+export async function decodeImage(source: ByteSource, { background }: DecodeOptions = {}): Promise<RgbImage> {
   const name = sourceName(source, 'The image');
   const bytes = await readBytes(source, { what: 'an image', maxBytes: MAX_FILE_BYTES });
   if (bytes.length === 0) throw new InputError(`${name} is empty; give an image file.`);
@@ -42,8 +47,9 @@ export async function decodeImage(source: ByteSource): Promise<RgbImage> {
   if (format === 'TIFF' && isTiffCutOff(bytes)) throw damaged('its pixels are cut off');
   try {
     if (format === 'GIF') return decodeGif(bytes);
-    if (inNode()) return await (await import('./decodeSharp.js')).decodeWithSharp(bytes, format, MAX_PIXELS);
-    return await (await import('./decodePage.js')).decodeInPage(bytes, format);
+    if (inNode())
+      return await (await import('./decodeSharp.js')).decodeWithSharp(bytes, format, MAX_PIXELS, background);
+    return await (await import('./decodePage.js')).decodeInPage(bytes, format, background);
   } catch (error) {
     if (error instanceof InputError) throw error;
     throw damaged(reasonOf(error));

@@ -15,10 +15,11 @@ const MIME: Record<ImageFormat, string> = {
 };
 
 /** Throws whatever the browser throws for a damaged file, and InputError for TIFF. */
-export async function decodeInPage(bytes: Uint8Array, format: ImageFormat): Promise<RgbImage> {
+export async function decodeInPage(bytes: Uint8Array, format: ImageFormat, background?: 'white'): Promise<RgbImage> {
   if (format === 'TIFF') throw new InputError('A page cannot read TIFF images; convert it to PNG or JPEG.');
   // Browsers turn pictures by their EXIF orientation, the official data loader does not.
   const upright = withoutExif(bytes, format);
+  if (background !== undefined) return drawOnCanvas(upright, format, background);
   return (await decodeKeepingColors(upright, format)) ?? drawOnCanvas(upright, format);
 }
 
@@ -54,13 +55,17 @@ async function decodeKeepingColors(bytes: Uint8Array, format: ImageFormat): Prom
   }
 }
 
-async function drawOnCanvas(bytes: Uint8Array, format: ImageFormat): Promise<RgbImage> {
+async function drawOnCanvas(bytes: Uint8Array, format: ImageFormat, background?: 'white'): Promise<RgbImage> {
   const blob = new Blob([bytes as Uint8Array<ArrayBuffer>], { type: MIME[format] });
   const bitmap = await createImageBitmap(blob, { premultiplyAlpha: 'none', colorSpaceConversion: 'none' });
   try {
     const { width, height } = bitmap;
     const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true });
     if (context === null) throw new Error('the browser gives no canvas');
+    if (background !== undefined) {
+      context.fillStyle = background;
+      context.fillRect(0, 0, width, height);
+    }
     context.drawImage(bitmap, 0, 0);
     return pick(context.getImageData(0, 0, width, height).data, width, height, [0, 1, 2]);
   } finally {

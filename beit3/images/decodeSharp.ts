@@ -5,7 +5,12 @@ import type { ImageFormat } from './header.js';
 import type { RgbImage } from './image.js';
 
 /** Throws whatever sharp throws for a damaged file. */
-export async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, maxPixels: number): Promise<RgbImage> {
+export async function decodeWithSharp(
+  bytes: Uint8Array,
+  format: ImageFormat,
+  maxPixels: number,
+  background?: 'white',
+): Promise<RgbImage> {
   const { default: sharp } = await import('sharp').catch((error: unknown) => {
     throw new InputError(
       `Reading ${format} images in Node needs the package sharp; run npm install sharp (${messageOf(error).split('\n')[0]}).`,
@@ -22,6 +27,7 @@ export async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, ma
     });
   const isCmyk = (await open().metadata()).space === 'cmyk';
   const pipeline = isCmyk ? open().pipelineColourspace('cmyk').toColourspace('cmyk') : open().toColourspace('srgb');
+  if (background !== undefined && !isCmyk) pipeline.flatten({ background });
   const { data, info } = await pipeline.removeAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
   const { width, height, channels } = info;
   if (isCmyk && channels === 4) return { width, height, data: cmykToRgb(data) };

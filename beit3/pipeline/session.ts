@@ -101,12 +101,14 @@ export abstract class Session<M extends Module> {
   /** float32 [B, C, S, S] for the model. Made before a scope is entered: decoding takes time. */
   protected async pixels(images: readonly ImageSource[]): Promise<() => Tensor> {
     this.#expectWeights();
-    const { img_size: S, in_chans: C } = this.spec.config;
+    const { img_size: S, in_chans: C, image_background: background } = this.spec.config;
     if (C !== 3) throw new OpError('pipeline', `expected a model of 3 image channels, got ${C}`);
     const each = C * S * S;
     const values = new Float32Array(images.length * each);
     // One after the other, so that only one large photograph is decoded at a time.
-    for (const [b, image] of images.entries()) values.set(await preparedImage(image, S, this.normalization), b * each);
+    for (const [b, image] of images.entries()) {
+      values.set(await preparedImage(image, S, this.normalization, background), b * each);
+    }
     return () => {
       this.#expectWeights();
       return tensor(values, { shape: [images.length, C, S, S], backend: this.backend });

@@ -41,7 +41,7 @@ export const command: Command = {
       throw new InputError(`Cannot tell the format of ${output}: expected a name that ends in .npy or .json.`);
     }
     const inputs = texts.length === 0 ? 'image' : images.length === 0 ? 'text' : 'both';
-    const embed = await pipeline('embed', { ...(await modelOptions(args, context)), inputs });
+    const embed = await pipeline('embed', { ...(await modelOptions('embed', args, context)), inputs });
     const rows: Row[] = [];
     const { dimension } = embed;
     try {

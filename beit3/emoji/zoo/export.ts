@@ -8,10 +8,10 @@ import { writable } from './state.js';
 
 /**
  * What the file says of itself: no task and no number of classes, since it serves all tasks. The head width is not what
- * tensors tell.
+ * tensors tell, and pictures were drawn on white.
  */
 function configOf({ config }: JointSpec): string {
-  return JSON.stringify({ ...config, multiway: true, subln: true });
+  return JSON.stringify({ ...config, image_background: 'white', multiway: true, subln: true });
 }
 
 /** Rounds all weights to 16 bits, as the file holds them: what is measured is then what is shipped. */
