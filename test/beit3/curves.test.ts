@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { disposeBackend, useBackend } from '../../backends/index.js';
-import { COURSES, STEPS, tinySteps, trainTiny } from '../reference/tiny.js';
+import { COURSES, STEPS, tinyModel, tinySteps, trainTiny } from '../reference/tiny.js';
 import { fixture } from '../support/fixtures.js';
 
 /** The losses of the official PyTorch model, from the same weights on the same batches; made by test/reference/curves.py. */
@@ -18,7 +18,8 @@ describe(`${STEPS} steps of training beside PyTorch`, () => {
     it(`${course}: the loss of every step`, async () => {
       const backend = await useBackend('wasm', { threads: 1 });
       const before = backend.stats.liveBytes;
-      const { model, losses } = await trainTiny(course, backend);
+      const model = tinyModel(course, backend);
+      const losses = await trainTiny(course, model);
       model.dispose();
       assert.equal(losses.length, STEPS);
       const ours = losses.flat();
@@ -38,7 +39,8 @@ describe(`${STEPS} steps of training beside PyTorch`, () => {
   it('a learning rate that is 2% off shows', async () => {
     const backend = await useBackend('wasm', { threads: 1 });
     const steps = Array.from(tinySteps('vqav2', 100), (step) => ({ ...step, lr: 1.02 * step.lr }));
-    const { model, losses } = await trainTiny('vqav2', backend, steps);
+    const model = tinyModel('vqav2', backend);
+    const losses = await trainTiny('vqav2', model, steps);
     model.dispose();
     const far = differences(losses.flat(), curves.vqav2);
     assert.ok(far.reduce((a, b) => a + b) / far.length > 1e-4);

@@ -17,7 +17,7 @@ if (!COURSES.includes(course as Course)) {
 const chosen = course as Course;
 const backend = await useBackend('wasm', { threads: 1 });
 if (flag === '--train') {
-  const { losses } = await trainTiny(chosen, backend);
+  const losses = await trainTiny(chosen, tinyModel(chosen, backend));
   losses.forEach((values, step) => {
     for (const loss of values) console.log(JSON.stringify({ step, loss }));
   });

@@ -1,6 +1,13 @@
 /** Training runs of seconds that are the same on every machine: weights, samples and their order come from seeds. */
 import { backward } from '../../autograd/backward.js';
-import { parseConfig, TASKS, type Task } from '../../beit3/config.js';
+import {
+  type Beit3Config,
+  type ModelSpec,
+  normalizesOutput,
+  parseConfig,
+  TASKS,
+  type Task,
+} from '../../beit3/config.js';
 import type { ImageBatch, TaskBatches, TextBatch } from '../../beit3/data/batch.js';
 import { JointModel } from '../../beit3/emoji/zoo/model.js';
 import { createModel, type TaskModels } from '../../beit3/heads/index.js';
@@ -10,7 +17,7 @@ import type { Backend } from '../../core/backend.js';
 import { scope } from '../../core/memory.js';
 import { affine } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
-import { Builder } from '../../nn/builder.js';
+import { Builder, writeValues } from '../../nn/builder.js';
 import type { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import { schedule } from '../../nn/schedules.js';
@@ -30,7 +37,7 @@ const SIDE = 16;
 const VOCABULARY = 50;
 const LENGTHS = [5, 11] as const;
 
-export const TINY = parseConfig(
+const SIZES = parseConfig(
   {
     encoder_embed_dim: 32,
     encoder_attention_heads: 2,
@@ -44,10 +51,15 @@ export const TINY = parseConfig(
   'the tiny model',
 );
 
+/** The official models of some tasks end without a norm. */
+function configOf(course: Course): Beit3Config {
+  return { ...SIZES, normalize_output: course === 'joint' || normalizesOutput(course) };
+}
+
 export function tinyRun(course: Course): TrainingRun {
-  const heads = allHeads(TINY, CLASSES, ANSWERS);
+  const heads = allHeads(SIZES, CLASSES, ANSWERS);
   return {
-    config: TINY,
+    config: configOf(course),
     heads: course === 'joint' ? heads : { [course]: heads[course] },
     optimizer: { weightDecay: 0.05, layerDecay: 0.9, betas: [0.9, 0.98], eps: 1e-8, maxNorm: 1 },
     // The hardest words are dropped in the second half.
@@ -56,11 +68,31 @@ export function tinyRun(course: Course): TrainingRun {
   };
 }
 
-export function tinyModel(course: Course, backend: Backend): Module {
+export function tinySpec(task: Task): ModelSpec {
+  return { task, config: configOf(task), numClasses: tinyRun(task).heads[task]?.classes ?? 0 };
+}
+
+/** `all` makes the weights too that the task does not use. Equal names have equal weights. */
+export function tinyModel(course: Course, backend: Backend, all = true): Module {
   const b = new Builder({ backend, generator: new Generator(1) });
-  if (course === 'joint') return new JointModel(b, { config: TINY, classes: CLASSES, answers: ANSWERS });
-  const numClasses = tinyRun(course).heads[course]?.classes ?? 0;
-  return createModel(b, { task: course, config: TINY, numClasses }, { all: true, initialisation: 'magneto' });
+  const model: Module =
+    course === 'joint'
+      ? new JointModel(b, { config: SIZES, classes: CLASSES, answers: ANSWERS })
+      : createModel(b, tinySpec(course), { all });
+  for (const [name, t] of model.namedTensors()) {
+    const values = weightsOf(name, t.shape);
+    if (values) writeValues(t, values);
+  }
+  return model;
+}
+
+/** Not those that models start with: the losses that PyTorch had are to hold whatever becomes of those. */
+function weightsOf(name: string, shape: readonly number[]): Float32Array | null {
+  if (shape.length === 0) return null;
+  const seed = Array.from(name).reduce((hash, letter) => (31 * hash + letter.charCodeAt(0)) % 2 ** 32, 7);
+  const values = new Generator(seed).normal(shape.reduce((a, b) => a * b));
+  if (shape.length > 1) return values.map((v) => v / Math.sqrt(values.length / shape[0]));
+  return values.map((v) => (name.endsWith('bias') ? 0.02 * v : 1 + 0.05 * v));
 }
 
 /** The steps of a course: every one a batch of each of its tasks. */
@@ -152,16 +184,15 @@ function modelOf<T extends Task>(model: Module, task: T): TaskModels[T] {
   return model instanceof JointModel ? model.of(task) : (model as TaskModels[T]);
 }
 
-/** Trains as train.py does; the losses of each step in the order of its batches. */
+/** Trains a model of a course as train.py does; the losses of each step in the order of its batches. */
 export async function trainTiny(
   course: Course,
-  backend: Backend,
+  model: Module,
   steps: Iterable<TrainingStep> = tinySteps(course),
-): Promise<{ model: Module; losses: number[][] }> {
+): Promise<number[][]> {
   const { optimizer: settings, loss: options } = tinyRun(course);
   const { betas, eps, maxNorm, weightDecay, layerDecay } = settings;
-  const model = tinyModel(course, backend);
-  const groups = layerDecayGroups(model, { layers: TINY.encoder_layers, layerDecay, weightDecay });
+  const groups = layerDecayGroups(model, { layers: SIZES.encoder_layers, layerDecay, weightDecay });
   const optimiser = new AdamW(groups, { betas, eps });
   const losses: number[][] = [];
   for (const { step, lr, batches } of steps) {
@@ -173,7 +204,7 @@ export async function trainTiny(
     losses.push(values);
   }
   optimiser.dispose();
-  return { model, losses };
+  return losses;
 }
 
 /** Adds the gradients of a batch; its loss. */
