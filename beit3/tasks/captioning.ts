@@ -8,7 +8,7 @@ export const captioningLoss: LossOf<'captioning'> = (model, batch, options) => {
   const backend = backendOf(model);
   const logits = model.forward(
     imagesOf(batch, backend),
-    textOf(batch, backend, batch.masked),
+    textOf(batch, model, batch.masked),
     paddingOf(batch, backend),
     tensor(batch.predict, { backend }),
   );

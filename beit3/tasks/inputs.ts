@@ -1,8 +1,10 @@
 /** Batches as tensors on the backend that holds a model. */
 import type { Backend } from '../../core/backend.js';
+import { InputError } from '../../core/errors.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
 import type { ImageBatch, TextBatch } from '../data/batch.js';
+import type { Beit3 } from '../model/beit3.js';
 
 const CHANNELS = 3;
 
@@ -17,9 +19,23 @@ export function imagesOf(batch: ImageBatch, backend: Backend, values: Float32Arr
   return tensor(values, { shape: [batch.size, CHANNELS, batch.side, batch.side], backend });
 }
 
-/** int32 [B, T]; `ids` are masked texts, those of the batch by default. */
-export function textOf(batch: ImageBatch & TextBatch, backend: Backend, ids: Int32Array = batch.ids): Tensor {
-  return tensor(ids, { shape: [batch.size, batch.length], backend });
+/**
+ * int32 [B, T]; `ids` are masked texts, those of the batch by default. Throws InputError for a token that the model does
+ * not have.
+ */
+export function textOf(
+  batch: ImageBatch & TextBatch,
+  model: Module & { readonly beit3: Beit3 },
+  ids: Int32Array = batch.ids,
+): Tensor {
+  const words = model.beit3.text_embed?.weight.shape[0] ?? 0;
+  const stray = ids.find((id) => id < 0 || id >= words);
+  if (stray !== undefined) {
+    throw new InputError(
+      `A text has the token ${stray}, but the model knows those from 0 to ${words - 1}; make the index with the tokenizer of the model.`,
+    );
+  }
+  return tensor(ids, { shape: [batch.size, batch.length], backend: backendOf(model) });
 }
 
 /** bool [B, T], null when nothing is padded. */

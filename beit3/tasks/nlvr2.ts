@@ -11,7 +11,7 @@ export function nlvr2Logits(model: VisualReasoning, batch: Nlvr2Batch): Tensor {
   return model.forward(
     imagesOf(batch, backend),
     imagesOf(batch, backend, batch.images2),
-    textOf(batch, backend),
+    textOf(batch, model),
     paddingOf(batch, backend),
   );
 }

@@ -7,12 +7,12 @@ import type { LossOf } from './task.js';
 /** Unit vectors [B, D] of the texts. */
 export function textFeatures(model: Retrieval, batch: RetrievalBatch): Tensor {
   const backend = backendOf(model);
-  return model.embedText(textOf(batch, backend), paddingOf(batch, backend));
+  return model.embedText(textOf(batch, model), paddingOf(batch, backend));
 }
 
 /** The contrastive loss of the pairs of the batch. */
 export const retrievalLoss: LossOf<'retrieval'> = (model, batch) => {
   const backend = backendOf(model);
-  const { loss } = model.forward(imagesOf(batch, backend), textOf(batch, backend), paddingOf(batch, backend));
+  const { loss } = model.forward(imagesOf(batch, backend), textOf(batch, model), paddingOf(batch, backend));
   return { loss, metrics: {} };
 };

@@ -10,7 +10,7 @@ import type { LossOf } from './task.js';
 /** Logits [B, answers]. */
 export function vqaLogits(model: VisualQuestionAnswering, batch: VqaBatch): Tensor {
   const backend = backendOf(model);
-  return model.forward(imagesOf(batch, backend), textOf(batch, backend), paddingOf(batch, backend));
+  return model.forward(imagesOf(batch, backend), textOf(batch, model), paddingOf(batch, backend));
 }
 
 /** Binary cross entropy summed over the answers and averaged over the questions. */

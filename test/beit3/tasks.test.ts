@@ -15,6 +15,7 @@ import { scope } from '../../core/memory.js';
 import type { Module } from '../../nn/module.js';
 import { assertClose } from '../support/compare.js';
 import { fixture } from '../support/fixtures.js';
+import { TINY, tinyBatch, tinyModel } from './tinyBatches.js';
 
 type AnyModel<T extends Task> = TaskModels[T] & Module;
 
@@ -166,5 +167,21 @@ describe('training losses', () => {
         (error) => error instanceof InputError && /with answers to train on/.test(error.message),
       );
     });
+  });
+
+  it('refuses a token that the model does not have', async () => {
+    await useBackend('wasm', { threads: 2 });
+    const model = tinyModel('vqav2');
+    const batch = tinyBatch('vqav2', 2);
+    for (const id of [-1, TINY.vocab_size]) {
+      batch.ids[1] = id;
+      assert.throws(
+        () => trainingLoss('vqav2', model, batch),
+        (error) =>
+          error instanceof InputError &&
+          error.message.includes(`the token ${id}, but the model knows those from 0 to 29`),
+      );
+    }
+    model.dispose();
   });
 });
