@@ -39,13 +39,19 @@ export interface JointStep {
   readonly gradNorm: number;
 }
 
-const WEIGHT_DECAY = 0.05;
-const MAX_NORM = 1;
-const LABEL_SMOOTHING = 0.1;
+/** What a step does besides what its batch says; another program that trains on the same batches needs it too. */
+export const JOINT_SETTINGS = {
+  weightDecay: 0.05,
+  betas: [0.9, 0.98],
+  maxNorm: 1,
+  labelSmoothing: 0.1,
+  dropWorstRatio: 0,
+} as const;
 
 /** AdamW over all weights of the model; those that a step's task does not use stay as they are. */
 export function jointOptimiser(model: JointModel, layers: number): AdamW {
-  return new AdamW(layerDecayGroups(model, { layers, weightDecay: WEIGHT_DECAY }), { betas: [0.9, 0.98] });
+  const { weightDecay, betas } = JOINT_SETTINGS;
+  return new AdamW(layerDecayGroups(model, { layers, weightDecay }), { betas });
 }
 
 /** Trains to the last step or until the signal. Throws an Error when the loss is no number any more. */
@@ -61,7 +67,7 @@ export async function trainJoint(training: JointTraining): Promise<void> {
       loss.backward();
       return { loss: loss.detach() };
     });
-    const norm = optimiser.step({ lr, maxNorm: MAX_NORM });
+    const norm = optimiser.step({ lr, maxNorm: JOINT_SETTINGS.maxNorm });
     optimiser.zeroGrad();
     const loss = await readScalar(tensors.loss);
     const gradNorm = norm ? await readScalar(norm) : 0;
@@ -76,7 +82,7 @@ export async function trainJoint(training: JointTraining): Promise<void> {
 }
 
 function lossOf(model: JointModel, { task, batch }: JointBatch): Tensor {
-  const options = { labelSmoothing: LABEL_SMOOTHING, dropWorstRatio: 0 };
+  const options = JOINT_SETTINGS;
   switch (task) {
     case 'retrieval':
       return trainingLoss(task, model.of(task), batch, options).loss;
