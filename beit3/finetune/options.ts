@@ -7,6 +7,7 @@ import type { Initialisation } from '../model/initialisation.js';
 import type { FinetuneEvent } from './events.js';
 import { findRecipe, type Recipe } from './recipes.js';
 import { checkSetting, DEFAULTS, SETTING_NAMES, type Settings } from './settings.js';
+import type { Writer } from './state.js';
 
 export const FINETUNE_TASKS = Object.keys(INDEX_KINDS) as IndexTask[];
 
@@ -55,6 +56,10 @@ export interface FinetuneOptions extends Partial<Settings> {
   /** When it fires, the run finishes its step, saves and ends. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: FinetuneEvent) => void;
+  /** Called as weights of the checkpoint arrive, with bytes. */
+  readonly onLoading?: (done: number, total: number) => void;
+  /** How training checkpoints are written; default: as safetensors files on the disk. */
+  readonly writer?: Writer;
 }
 
 export interface Resolved {

@@ -127,8 +127,9 @@ export async function startModel<T extends Task>(
   const wanted = make(new Builder({ backend: metaBackend(), initialize: false })).stateDict();
   const used = usedEntries(spec, wanted, entries, source?.path ?? '');
   const fresh = [...wanted.keys()].filter((name) => !used.has(name));
-  const isFresh = new Set(fresh);
-  const model = make(new Builder({ backend, generator: new Generator(seed), initialize: (name) => isFresh.has(name) }));
+  // A layer of which a part is missing is drawn whole; what is there is written over it.
+  const paths = new Set(fresh.flatMap((name) => [name, name.replace(/\.[^.]*$/, '')]));
+  const model = make(new Builder({ backend, generator: new Generator(seed), initialize: (path) => paths.has(path) }));
   try {
     const total = [...used.values()].reduce((n, entry) => n + entry.byteLength, 0);
     let done = 0;

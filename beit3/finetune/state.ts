@@ -90,14 +90,15 @@ export function compactCounts(counts: ReadonlyMap<string, number>, all: number):
 }
 
 /**
- * Saves a run: the file appears whole, flushed to the disk, or not at all; then all but the newest `keep` are removed.
+ * Saves a run: the file appears whole, flushed to the disk, or not at all; then all but it and those
+ * before it, `keep` in all, are removed.
  * Gives the path. Throws InputError when the disk refuses; older checkpoints are then as they were.
  */
 export async function saveTraining(
   folder: string,
   record: TrainingRecord,
   tensors: TrainedTensors,
-  { keep = 2, write = writeSafetensors as Writer } = {},
+  { keep = 2, write = writeSafetensors }: { readonly keep?: number; readonly write?: Writer } = {},
 ): Promise<string> {
   const { open, unlink } = await import('node:fs/promises');
   const { join } = await import('node:path');
@@ -111,7 +112,11 @@ export async function saveTraining(
   const handle = await open(folder, 'r').catch(() => null);
   await handle?.sync().catch(() => {});
   await handle?.close();
-  for (const old of (await listCheckpoints(folder)).slice(keep)) await unlink(join(folder, old)).catch(() => {});
+  const names = await listCheckpoints(folder);
+  // Those of later steps are of a run that was begun anew.
+  const here = names.indexOf(checkpointName(record.position.step));
+  for (const [i, name] of names.entries())
+    if (i < here || i >= here + keep) await unlink(join(folder, name)).catch(() => {});
   return path;
 }
 

@@ -42,7 +42,8 @@ function fitting(tokenizer: Tokenizer, name: string, { vocab_size }: Beit3Config
 
 const USUAL_NAMES = ['beit3.spm', 'tokenizer.spm'];
 
-async function tokenizerBeside(checkpoint: PipelineOptions['checkpoint']): Promise<string> {
+/** The .spm file beside a checkpoint. Throws InputError where there is none, or several. */
+export async function tokenizerBeside(checkpoint: PipelineOptions['checkpoint']): Promise<string> {
   if (typeof checkpoint !== 'string') {
     throw new InputError('This task reads text and needs a tokenizer; give the .spm file of the model (beit3.spm).');
   }

@@ -1,0 +1,119 @@
+/** What a run trains on and is validated with. Node only. */
+import { InputError } from '../../core/errors.js';
+import type { Beit3Config, Task } from '../config.js';
+import type { ClassificationBatch, TaskBatches } from '../data/batch.js';
+import { DataLoader, type DataSetOptions, type IndexedDataSet, openDataSet } from '../data/loader/index.js';
+import { generatorOf } from '../data/loader/random.js';
+import type { IndexTask } from '../data/rows.js';
+import {
+  evaluation,
+  imageNetTraining,
+  type MixMode,
+  mixBatch,
+  type TransformSpec,
+  visionLanguageTraining,
+} from '../data/transforms/index.js';
+import type { Settings } from './settings.js';
+
+/** The transform of the pictures that are trained on. */
+export function trainingTransform(task: Task, size: number, settings: Settings): TransformSpec {
+  const interpolation = settings.trainInterpolation as 'bicubic' | 'bilinear' | 'random';
+  if (task !== 'imageclassification')
+    return visionLanguageTraining({ size, randAugment: settings.randaug, interpolation });
+  const { aa, colorJitter, reprob, remode, recount } = settings;
+  return imageNetTraining({
+    size,
+    autoAugment: aa,
+    colorJitter,
+    erase: { probability: reprob, mode: remode as 'pixel' | 'rand' | 'const', count: recount },
+    interpolation,
+  });
+}
+
+export interface RunData {
+  readonly train: IndexedDataSet;
+  /** Null without validation. */
+  readonly validation: IndexedDataSet | null;
+  /** Optimiser steps in an epoch. */
+  readonly stepsPerEpoch: number;
+}
+
+/** Opens what a run reads. Throws InputError, one sentence, for what is missing, broken or too small. */
+export async function openRunData(
+  task: IndexTask,
+  options: DataSetOptions,
+  settings: Settings,
+  validates: boolean,
+): Promise<RunData> {
+  const classes = settings.nbClasses ?? undefined;
+  const train = await openDataSet(task, 'train', { ...options, classes });
+  const perStep = settings.batchSize * settings.updateFreq * settings.worldSize;
+  const stepsPerEpoch = Math.floor(train.size / perStep);
+  if (stepsPerEpoch === 0) {
+    throw new InputError(
+      `${options.data} has ${train.size} samples to train on, fewer than the ${perStep} of a step; use a smaller --batch-size or --update-freq.`,
+    );
+  }
+  if (!validates) return { train, validation: null, stepsPerEpoch };
+  // Validation may lack classes, but has none of its own.
+  const own = task === 'imagenet' ? train.classes : undefined;
+  const validation = await openDataSet(task, 'val', { ...options, classes: own }).catch((error: unknown) => {
+    if (!(error instanceof InputError)) throw error;
+    throw new InputError(`${error.message.replace(/\.$/, '')}; or leave validation out with --no-eval.`);
+  });
+  return { train, validation, stepsPerEpoch };
+}
+
+export function trainingLoader(
+  { train }: RunData,
+  config: Beit3Config,
+  settings: Settings,
+  onSkip: (where: string, reason: string) => void,
+): DataLoader<Task> {
+  const { batchSize, seed, rank, worldSize, skipBroken, captioningMaskProb } = settings;
+  return new DataLoader<Task>(train, {
+    training: true,
+    batchSize,
+    seed,
+    rank,
+    worldSize,
+    skipBroken,
+    workers: settings.workers ?? undefined,
+    maskProbability: captioningMaskProb,
+    transform: trainingTransform(train.task, config.img_size, settings),
+    onSkip: (skipped) => onSkip(skipped.where, skipped.reason),
+  });
+}
+
+export function validationLoader(data: IndexedDataSet, config: Beit3Config, settings: Settings): DataLoader<Task> {
+  const pipeline = data.task === 'imageclassification' ? 'imagenet' : 'vl';
+  return new DataLoader<Task>(data, {
+    training: false,
+    batchSize: settings.evalBatchSize ?? Math.max(1, Math.floor(1.5 * settings.batchSize)),
+    workers: settings.workers ?? undefined,
+    skipBroken: settings.skipBroken,
+    transform: evaluation(pipeline, config.img_size, settings.cropPct ?? 1),
+  });
+}
+
+/** Mixes the pictures of a batch, by its number in the epoch, where the settings say so. */
+export function mixerOf(task: Task, classes: number, settings: Settings) {
+  const { mixup, cutmix, cutmixMinmax, seed, rank, worldSize } = settings;
+  const isOn = task === 'imageclassification' && (mixup > 0 || cutmix > 0 || cutmixMinmax !== null);
+  if (isOn && settings.batchSize % 2 !== 0)
+    throw new InputError(`Mixup and cutmix mix pairs: --batch-size must be even, got ${settings.batchSize}.`);
+  const options = {
+    classes,
+    mixup,
+    cutmix,
+    cutmixRange: cutmixMinmax,
+    probability: settings.mixupProb,
+    switchProbability: settings.mixupSwitchProb,
+    mode: settings.mixupMode as MixMode,
+    smoothing: settings.labelSmoothing,
+  };
+  return (batch: TaskBatches[Task], epoch: number, number: number): TaskBatches[Task] =>
+    isOn
+      ? mixBatch(batch as ClassificationBatch, options, generatorOf(seed, 'mix', epoch, number * worldSize + rank))
+      : batch;
+}

@@ -1,0 +1,6 @@
+export type { EpochRecord, FinetuneEvent, StepRecord } from './events.js';
+export { finetune } from './finetune.js';
+export { EXPORTS, type ExportFormat, FINETUNE_TASKS, type FinetuneOptions } from './options.js';
+export { findRecipe, RECIPES, type Recipe } from './recipes.js';
+export type { FinetuneResult } from './run.js';
+export { DEFAULTS, type Settings } from './settings.js';

@@ -1,0 +1,140 @@
+/** One optimiser step after the other. */
+import '../../autograd/index.js';
+import { scope } from '../../core/memory.js';
+import { noGrad } from '../../core/modes.js';
+import { affine, globalNorm } from '../../core/ops/index.js';
+import type { Tensor } from '../../core/tensor.js';
+import { autocast, GradScaler } from '../../nn/amp.js';
+import type { Parameter } from '../../nn/builder.js';
+import { EMA } from '../../nn/ema.js';
+import type { Module } from '../../nn/module.js';
+import { AdamW, type ParameterGroup } from '../../nn/optim.js';
+import type { ModelSpec, Task } from '../config.js';
+import type { TaskBatches } from '../data/batch.js';
+import type { TaskModels } from '../heads/index.js';
+import { layerDecayGroups } from '../layerDecay.js';
+import { trainingLoss } from '../tasks/index.js';
+import type { Settings } from './settings.js';
+
+/** The loss or the gradients of a step are no numbers any more. */
+export class NotFinite extends Error {
+  constructor(
+    readonly what: string,
+    /** Steps done before. */
+    readonly step: number,
+    readonly files: readonly string[],
+  ) {
+    super(`${what} at step ${step + 1}`);
+  }
+}
+
+/** Means over the batches of a step. */
+export interface StepResult {
+  readonly loss: number;
+  readonly metrics: Readonly<Record<string, number>>;
+  /** Before clipping; null for a step that overflowed in mixed precision and was left out. */
+  readonly gradNorm: number | null;
+  readonly lossScale: number | undefined;
+}
+
+export class Trainer<T extends Task> {
+  readonly optimiser: AdamW;
+  readonly ema: EMA | null;
+  readonly scaler: GradScaler | null;
+  /** The largest and the smallest factor on the learning rate, and the weight decay. */
+  readonly lrScales: readonly [highest: number, lowest: number];
+  readonly weightDecay: number;
+  readonly #parameters: readonly Parameter[];
+
+  constructor(
+    private readonly spec: ModelSpec & { readonly task: T },
+    readonly model: TaskModels[T] & Module,
+    private readonly settings: Settings,
+  ) {
+    const { layerDecay, taskHeadLrWeight: headLrWeight, weightDecay, optBetas, optEps } = settings;
+    const layers = spec.config.encoder_layers;
+    const groups: ParameterGroup[] = layerDecayGroups(model, { layers, layerDecay, headLrWeight, weightDecay });
+    const scales = groups.map(({ lrScale = 1 }) => lrScale);
+    this.lrScales = [Math.max(...scales), Math.min(...scales)];
+    this.weightDecay = Math.max(...groups.map((group) => group.weightDecay ?? 0));
+    this.optimiser = new AdamW(groups, { betas: optBetas, eps: optEps });
+    this.ema = settings.modelEma ? new EMA(model, settings.modelEmaDecay) : null;
+    this.scaler = settings.amp ? new GradScaler() : null;
+    this.#parameters = model.parameters();
+  }
+
+  /**
+   * Makes step number `step` (from 0) out of `updateFreq` batches. Throws NotFinite, and changes no weight, when a loss is
+   * no number; when the gradients are none, the weights are lost.
+   */
+  async step(next: () => Promise<TaskBatches[T]>, step: number, lr: number): Promise<StepResult> {
+    const { updateFreq, clipGrad } = this.settings;
+    const losses: number[] = [];
+    const sums: Record<string, number> = {};
+    const files: string[] = [];
+    for (let i = 0; i < updateFreq; i++) {
+      const batch = await next();
+      const { loss, metrics } = await this.#accumulate(batch, step);
+      if (!Number.isFinite(loss)) throw new NotFinite(`The loss is ${loss}`, step, batch.files);
+      losses.push(loss);
+      for (const [name, value] of Object.entries(metrics)) sums[name] = (sums[name] ?? 0) + value;
+      files.push(...batch.files);
+    }
+    const lossScale = this.scaler?.scale;
+    const holds = (await this.scaler?.unscale(this.#parameters)) ?? true;
+    let gradNorm: number | null = null;
+    if (holds) {
+      const norm = clipGrad === null ? this.#norm() : null;
+      gradNorm = await read(norm ?? this.optimiser.step({ lr, maxNorm: clipGrad ?? 0 }));
+      if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
+      if (clipGrad === null) this.optimiser.step({ lr });
+      this.ema?.update();
+    }
+    this.scaler?.update(holds);
+    this.optimiser.zeroGrad();
+    const mean = (sum: number): number => sum / updateFreq;
+    return {
+      loss: mean(losses.reduce((a, b) => a + b, 0)),
+      metrics: Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, mean(sum)])),
+      gradNorm,
+      lossScale,
+    };
+  }
+
+  /** Adds the gradients of a batch to those there are. */
+  async #accumulate(batch: TaskBatches[T], step: number): Promise<{ loss: number; metrics: Record<string, number> }> {
+    const { updateFreq, labelSmoothing, dropWorstRatio, dropWorstAfter } = this.settings;
+    const options = { labelSmoothing, dropWorstRatio, dropWorstAfter, step };
+    const forward = () => trainingLoss(this.spec.task, this.model, batch, options);
+    const { loss, metrics } = scope(() => {
+      const result = this.settings.amp ? autocast(this.#parameters[0].backend, forward) : forward();
+      const factor = (this.scaler?.scale ?? 1) / updateFreq;
+      (factor === 1 ? result.loss : affine(result.loss, factor, 0)).backward();
+      return { loss: result.loss.detach(), metrics: result.metrics };
+    });
+    const values: Record<string, number> = {};
+    for (const [name, t] of Object.entries(metrics)) values[name] = await read(t);
+    return { loss: await read(loss), metrics: values };
+  }
+
+  #norm(): Tensor {
+    const grads = this.#parameters.flatMap((p) => (p.grad === null ? [] : [p.grad]));
+    return noGrad(() => scope(() => globalNorm(grads)));
+  }
+
+  /** Frees all but the model. */
+  dispose(): void {
+    this.optimiser.dispose();
+    this.ema?.dispose();
+  }
+}
+
+/** The number in a scalar, which is freed; no gradients at all have the norm 0. */
+async function read(t: Tensor | null): Promise<number> {
+  if (t === null) return 0;
+  try {
+    return await t.item();
+  } finally {
+    t.dispose();
+  }
+}
