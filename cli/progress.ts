@@ -1,3 +1,5 @@
+import { grouped } from './format.js';
+
 /** A line on stderr that shows how far something is. */
 export interface Progress {
   /** `total` is null while it is not known. */
@@ -30,4 +32,31 @@ export function createProgress(what: string, stream: NodeJS.WriteStream, format:
       shown = false;
     },
   };
+}
+
+/** One live line, begun anew for each thing that is done; what has no total is counted in rows. */
+export class ProgressLines {
+  private what = '';
+  private line: Progress | undefined;
+
+  /** `format` writes numbers that have a total. */
+  constructor(
+    private readonly context: { progress(what: string, format?: (n: number) => string): Progress },
+    private readonly format: (n: number) => string,
+  ) {}
+
+  update(what: string, done: number, total: number | null): void {
+    if (what !== this.what) {
+      this.end();
+      this.line = this.context.progress(what, total === null ? grouped : this.format);
+      this.what = what;
+    }
+    this.line?.update(done, total);
+  }
+
+  end(): void {
+    this.line?.end();
+    this.line = undefined;
+    this.what = '';
+  }
 }

@@ -134,11 +134,17 @@ interface Messages {
   subgroups: { key: string; message: string }[];
 }
 
-async function drawCorpus(
-  size: number,
-  styles: string[],
-  onProgress: EmojiCorpusOptions['onProgress'],
-): Promise<EmojiCorpus> {
+/** The entries of the corpus without its pictures, in the same order where no picture is blank (none is). Draws nothing. */
+export async function emojiEntries(styles: readonly string[] = EMOJI_STYLES): Promise<EmojiEntry[]> {
+  return (await listDrawings(32, styles)).map(({ entry }, image) => ({ ...entry, image }));
+}
+
+interface Drawing {
+  entry: Omit<EmojiEntry, 'image'>;
+  svg: string;
+}
+
+async function listDrawings(size: number, styles: readonly string[]): Promise<Drawing[]> {
   const emoji = pictorialEmoji(await readPackageJson<EmojibaseEmoji[]>('emojibase-data', 'en/data.json'));
   const groupNames = await readPackageJson<Record<'groups' | 'subgroups', Record<string, string>>>(
     'emojibase-data',
@@ -150,7 +156,7 @@ async function drawCorpus(
     return messages[kind].find((m) => m.key === key)?.message ?? key;
   };
 
-  const wanted: { entry: Omit<EmojiEntry, 'image'>; svg: string }[] = [];
+  const wanted: Drawing[] = [];
   for (const style of styles) {
     const set = await readPackageJson<IconSet>(`@iconify-json/${style}`, 'icons.json');
     const chars = await readPackageJson<Record<string, string>>(`@iconify-json/${style}`, 'chars.json');
@@ -164,7 +170,15 @@ async function drawCorpus(
       wanted.push({ entry, svg: iconToSvg(resolved, size) });
     }
   }
+  return wanted;
+}
 
+async function drawCorpus(
+  size: number,
+  styles: string[],
+  onProgress: EmojiCorpusOptions['onProgress'],
+): Promise<EmojiCorpus> {
+  const wanted = await listDrawings(size, styles);
   const drawn = await drawAll(
     wanted.map((w) => w.svg),
     size,

@@ -10,7 +10,9 @@ export async function readPackageJson<T>(name: string, file: string): Promise<T>
   try {
     path = createRequire(import.meta.url).resolve(`${name}/${file}`);
   } catch {
-    throw new InputError(`the emoji corpus needs the package ${name}, which is not installed: npm install -D ${name}`);
+    throw new InputError(
+      `the emoji corpus needs the package ${name}, which comes with a checkout of this project and is not installed here: npm install -D ${name}`,
+    );
   }
   try {
     return JSON.parse(await readFile(path, 'utf8')) as T;

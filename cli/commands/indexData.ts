@@ -13,8 +13,9 @@ import { nearest } from '../../core/nearest.js';
 import type { Args } from '../args.js';
 import type { Command, Context } from '../command.js';
 import { grouped, megabytes } from '../format.js';
-import type { Progress } from '../progress.js';
+import { ProgressLines } from '../progress.js';
 import { TOKENIZER_FLAG, tokenizerOf } from '../tokenizer.js';
+import { EMOJI, EMOJI_FLAGS, indexEmoji } from './indexEmoji.js';
 
 const TASKS = Object.keys(INDEX_KINDS) as IndexTask[];
 /** They hold no texts. */
@@ -25,10 +26,14 @@ export const command: Command = {
     `index TASK --data DIR [--annotations DIR] [--output DIR] [--tokenizer FILE] [--split NAME]`,
     'index TASK --data DIR --table FILE [--val-share S] [--test-share S] [--answers FILE]',
     'index imagenet --data DIR --val-share S',
+    'index emoji --output DIR [--size N] [--held-out STYLE] [--zero-shot S] [--tokenizer FILE]',
   ],
-  about: `Writes the index files that training and evaluation read, and that the official Python code reads as well. TASK is one of ${TASKS.join(', ')}. From the official annotation files the index equals that of the official code byte for byte. With --table it is made from your own images: a .csv or .tsv with a header, or a .jsonl, with the columns image and text (retrieval, captioning), question and answer (vqav2), image2, text and label (nlvr2) or label (imagenet), and split if you like. The third form takes a folder of class folders. All files appear together, or none.`,
+  about: `Writes the index files that training and evaluation read, and that the official Python code reads as well. TASK is one of ${TASKS.join(', ')}. From the official annotation files the index equals that of the official code byte for byte. With --table it is made from your own images: a .csv or .tsv with a header, or a .jsonl, with the columns image and text (retrieval, captioning), question and answer (vqav2), image2, text and label (nlvr2) or label (imagenet), and split if you like. The third form takes a folder of class folders. The last draws the emoji benchmark, with pictures, texts and a tokenizer for all five tasks; it works in a checkout of this project with its development dependencies. All files appear together, or none.`,
   flags: {
-    data: { value: 'DIR', help: 'The folder with the images; paths in the index are relative to it. Required.' },
+    data: {
+      value: 'DIR',
+      help: 'The folder with the images; paths in the index are relative to it. Required, but for emoji.',
+    },
     annotations: {
       value: 'DIR',
       help: 'The annotation files: the folder of the v2_*.json (vqav2), the nlvr repository (nlvr2), else that of the JSON files.',
@@ -55,18 +60,22 @@ export const command: Command = {
       default: 'counted',
     },
     seed: { value: 'N', help: "Draws the shares, and VQAv2's own order of images.", default: '0' },
+    ...EMOJI_FLAGS,
   },
   examples: [
     'beit3 index vqav2 --data coco --tokenizer beit3.spm',
     'beit3 index coco_retrieval --data photos --table captions.csv',
     'beit3 index imagenet --data pets --val-share 0.2',
+    'beit3 index emoji --output emoji',
   ],
   async run(args, context) {
-    const [name] = args.expect(1, 1, `a task (${TASKS.join(', ')})`);
+    const names = [...TASKS, EMOJI];
+    const [name] = args.expect(1, 1, `a task (${names.join(', ')})`);
+    if (name === EMOJI) return indexEmoji(args, context, Object.keys(command.flags));
     const task = TASKS.find((known) => known === name);
     if (!task) {
       throw new InputError(
-        `There is no index of ${JSON.stringify(name)}; the nearest is ${nearest(name, TASKS)} (of ${TASKS.join(', ')}).`,
+        `There is no index of ${JSON.stringify(name)}; the nearest is ${nearest(name, names)} (of ${names.join(', ')}).`,
       );
     }
     refuseStray(args, task);
@@ -84,6 +93,7 @@ function refuseStray(args: Args, task: IndexTask): void {
   const isFolders = !isTable && task === 'imagenet' && args.has('val-share');
   const own = isTable || isFolders;
   const stray = [
+    ...Object.keys(EMOJI_FLAGS),
     ...(own ? ['annotations', 'split'] : ['val-share', 'seed']),
     ...(isTable ? [] : ['test-share']),
     ...(task === 'vqav2' ? [] : ['answers']),
@@ -97,7 +107,7 @@ async function make(task: IndexTask, args: Args, context: Context): Promise<Inde
   const data = args.required('data', 'the folder with the images');
   const table = args.text('table');
   const answers = args.text('answers');
-  const lines = new ProgressLines(context);
+  const lines = new ProgressLines(context, megabytes);
   const options: OwnIndexOptions = {
     data,
     output: args.text('output'),
@@ -115,28 +125,5 @@ async function make(task: IndexTask, args: Args, context: Context): Promise<Inde
     return await makeIndex(task, { ...options, annotations: args.text('annotations'), splits });
   } finally {
     lines.end();
-  }
-}
-
-/** One live line, begun anew for each thing that is done; bytes have a total, rows have none. */
-class ProgressLines {
-  private what = '';
-  private line: Progress | undefined;
-
-  constructor(private readonly context: Context) {}
-
-  update(what: string, done: number, total: number | null): void {
-    if (what !== this.what) {
-      this.end();
-      this.line = this.context.progress(what, total === null ? grouped : megabytes);
-      this.what = what;
-    }
-    this.line?.update(done, total);
-  }
-
-  end(): void {
-    this.line?.end();
-    this.line = undefined;
-    this.what = '';
   }
 }

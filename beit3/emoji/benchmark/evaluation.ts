@@ -34,11 +34,11 @@ export function evaluationSet(benchmark: EmojiBenchmark, split: MeasuredSplit): 
 
 /** In per cent, as the metrics. */
 export interface Chance {
-  /** Each class as likely as any other, and always the class with the most pictures in training. */
+  /** Each class as likely as any other; and always the class that has the most pictures in this part. */
   readonly classification: { readonly acc1: number; readonly acc5: number; readonly mostFrequent: number };
   /** Of n pictures and n labels, either way. */
   readonly retrieval: { readonly r1: number; readonly r5: number; readonly r10: number };
-  /** Always the label that training has most often. */
+  /** Always the label that this part has most often. */
   readonly captioning: { readonly exactMatch: number };
   /** The most that is reached from the question alone: over all, and by form. */
   readonly vqa: { readonly accuracy: number; readonly byForm: Readonly<Partial<Record<VqaForm, number>>> };
@@ -48,23 +48,21 @@ export interface Chance {
 
 /** What is reached on a part without looking at the pictures. */
 export function chance(benchmark: EmojiBenchmark, set: EvaluationSet): Chance {
-  const { train, classes, classOf } = benchmark;
+  const { classes, classOf } = benchmark;
   const { entries, questions } = set;
   const n = entries.length;
   const classified = entries.map(classOf).filter((label) => label !== undefined);
   const byForm = new Map<VqaForm, number[]>();
   for (const { form, choices } of questions) byForm.set(form, [...(byForm.get(form) ?? []), 100 / choices]);
-  const commonClass = mostFrequent(train.map(classOf).filter((label) => label !== undefined));
-  const commonLabel = mostFrequent(train.map((entry) => cleanText(entry.label)));
   const among = (k: number): number => 100 * Math.min(1, k / n);
   return {
     classification: {
       acc1: 100 / classes.length,
       acc5: (100 * Math.min(5, classes.length)) / classes.length,
-      mostFrequent: (100 * classified.filter((label) => label === commonClass).length) / classified.length,
+      mostFrequent: mostFrequent(classified),
     },
     retrieval: { r1: among(1), r5: among(5), r10: among(10) },
-    captioning: { exactMatch: (100 * entries.filter(({ label }) => cleanText(label) === commonLabel).length) / n },
+    captioning: { exactMatch: mostFrequent(entries.map(({ label }) => cleanText(label))) },
     vqa: {
       accuracy: mean(questions.map(({ choices }) => 100 / choices)),
       byForm: Object.fromEntries([...byForm].map(([form, values]) => [form, mean(values)])),
@@ -73,12 +71,11 @@ export function chance(benchmark: EmojiBenchmark, set: EvaluationSet): Chance {
   };
 }
 
-/** The first of those that come most often. */
-function mostFrequent<T>(values: readonly T[]): T | undefined {
+/** The share of the value that comes most often, in per cent. */
+function mostFrequent<T>(values: readonly T[]): number {
   const counts = new Map<T, number>();
   for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
-  const most = Math.max(...counts.values());
-  return [...counts].find(([, count]) => count === most)?.[0];
+  return (100 * Math.max(...counts.values())) / values.length;
 }
 
 function mean(values: readonly number[]): number {

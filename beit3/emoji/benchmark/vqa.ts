@@ -127,28 +127,36 @@ export class EmojiQuestions {
   }
 
   /**
-   * `count` examples, or one fewer, in random order: whole blocks only, so that every question text has its answers
-   * equally often. Equal states of the generator give equal examples.
+   * `count` examples in random order (one fewer where `count` is odd and no odd block was drawn): whole blocks only, so
+   * that every question text has its answers equally often. Equal states of the generator give equal examples.
    */
   draw(count: number, generator: Generator): EmojiVqaExample[] {
     const dice = new Dice(generator);
     const weights = this.forms.map(({ share, size }) => share / size);
     const total = weights.reduce((sum, weight) => sum + weight, 0);
-    const examples: EmojiVqaExample[] = [];
-    for (let misses = 0; examples.length + 1 < count; ) {
-      let at = dice.next() * total;
-      const chosen = this.forms.find((_, i) => (at -= weights[i]) < 0) ?? this.forms[0];
-      // What is left at the end may only hold a pair.
-      const { form, make } = misses > 0 && misses % 50 === 0 ? this.forms[0] : chosen;
-      const block = make(dice);
-      if (!block || examples.length + block.length > count) {
-        if (++misses > 5000) throw new InputError('The emoji are too few, or too much alike, to ask about them.');
-        continue;
+    const blocks: EmojiVqaExample[][] = [];
+    let left = count;
+    let misses = 0;
+    while (left > 0) {
+      if (left === 1) {
+        // Only an odd block out makes room for pairs.
+        const odd = blocks.findLastIndex((block) => block.length % 2 === 1);
+        if (odd < 0) break;
+        left += blocks.splice(odd, 1)[0].length;
       }
-      misses = 0;
-      for (const example of block) examples.push({ ...example, form });
+      let at = dice.next() * total;
+      const { form, make } = this.forms.find((_, i) => (at -= weights[i]) < 0) ?? this.forms[0];
+      const block = make(dice);
+      if (block && block.length <= left) {
+        blocks.push(block.map((example) => ({ ...example, form })));
+        left -= block.length;
+        misses = 0;
+      } else if (++misses > 5000) {
+        throw new InputError('The emoji are too few, or too much alike, to ask about them.');
+      }
     }
-    return shuffled(examples, generator);
+    const examples = blocks.flat();
+    return Array.from(generator.permutation(examples.length), (i) => examples[i]);
   }
 
   private label(dice: Dice): Block | undefined {
@@ -190,7 +198,7 @@ export class EmojiQuestions {
 }
 
 /**
- * `count` examples of a split, or one fewer: each question text has each of its answers equally often.
+ * `count` examples of a split, one fewer where it is odd and small: each question text has each of its answers equally often.
  * Throws InputError where the emoji are too few to ask about.
  */
 export function vqaExamples(
@@ -273,8 +281,4 @@ function emojiByTag(emoji: readonly PoolEmoji[]): Map<string, PoolEmoji[]> {
     }
   }
   return new Map([...tagged].filter(([, of]) => of.length > 1));
-}
-
-function shuffled<T>(items: readonly T[], generator: Generator): T[] {
-  return Array.from(generator.permutation(items.length), (i) => items[i]);
 }
