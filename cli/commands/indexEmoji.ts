@@ -1,4 +1,4 @@
-import { writeEmojiIndex } from '../../beit3/emoji/benchmark/files.js';
+import { expectFree, writeEmojiIndex } from '../../beit3/emoji/benchmark/files.js';
 import { loadEmojiCorpus } from '../../beit3/emoji/corpus.js';
 import { readBytes } from '../../beit3/readBytes.js';
 import { InputError } from '../../core/errors.js';
@@ -29,6 +29,7 @@ export async function indexEmoji(args: Args, context: Context, flags: readonly s
   if (stray !== undefined)
     throw new InputError(`--${stray} has no meaning for emoji; leave it out, or see beit3 index --help.`);
   const output = args.required('output', 'the folder to make');
+  await expectFree(output);
   const tokenizerPath = args.text('tokenizer');
   const lines = new ProgressLines(context, grouped);
   try {

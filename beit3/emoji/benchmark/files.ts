@@ -25,6 +25,9 @@ export interface EmojiIndexOptions extends EmojiBenchmarkOptions {
   readonly output: string;
   /** The bytes of a .spm file; without it one is trained on the texts of training. */
   readonly tokenizer?: Uint8Array;
+  /** Questions, and sentences with their pairs, in the training files; 60,000 and 40,000 without them. */
+  readonly trainingQuestions?: number;
+  readonly trainingPairs?: number;
   /** How much of `total`, or of an unknown total when null, is done of what `what` names. */
   readonly onProgress?: (what: string, done: number, total: number | null) => void;
 }
@@ -38,8 +41,6 @@ export interface EmojiIndexReport {
   readonly chance: Readonly<Record<string, Chance>>;
 }
 
-/** Questions, and sentences with their pairs, in the training files. */
-const TRAINING_EXAMPLES = { questions: 60_000, pairs: 40_000 };
 /** Share of the training pictures that retrieval sees a second time, with a tag after the label. */
 const TAGGED = 0.1;
 
@@ -90,8 +91,8 @@ export async function writeEmojiIndex(corpus: EmojiCorpus, options: EmojiIndexOp
   }
 }
 
-/** Before all the work: what lies in the folder would be in the way. */
-async function expectFree(output: string): Promise<void> {
+/** Throws InputError where the folder is there and not empty: ask before all the work. */
+export async function expectFree(output: string): Promise<void> {
   const { readdir } = await import('node:fs/promises');
   const there = await readdir(output).catch((error: { code?: string }) => {
     if (error.code === 'ENOENT') return [];
@@ -143,15 +144,15 @@ async function writeIndexes(
   benchmark: EmojiBenchmark,
   tokenizer: Tokenizer,
   paths: readonly string[],
-  { onProgress }: EmojiIndexOptions,
+  options: EmojiIndexOptions,
 ): Promise<EmojiIndexReport> {
   const { mkdir } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const rows = new Rows(benchmark, tokenizer, paths);
   const val = evaluationSet(benchmark, 'val');
-  const job = { data: folder, tokenizer, onProgress };
+  const job = { data: folder, tokenizer, onProgress: options.onProgress };
   const { files } = await runIndex(job, '', async (index) => {
-    await writeTraining(index, benchmark, rows);
+    await writeTraining(index, benchmark, rows, options);
     await writeMeasured(index, val, rows, { val: true });
     await writeMeasured(index, evaluationSet(benchmark, 'test'), rows, { test: true });
     await writeNames(index, benchmark);
@@ -248,8 +249,12 @@ class Rows {
 
 const label = (entry: EmojiEntry): string[] => [cleanText(entry.label)];
 
-async function writeTraining(index: IndexJob, benchmark: EmojiBenchmark, rows: Rows): Promise<void> {
-  const { train, seed } = benchmark;
+async function writeTraining(
+  index: IndexJob,
+  { train, seed }: EmojiBenchmark,
+  rows: Rows,
+  { trainingQuestions = 60_000, trainingPairs = 40_000 }: EmojiIndexOptions,
+): Promise<void> {
   const generator = new Generator(seed);
   const dice = new Dice(generator);
   const texts = (entry: EmojiEntry): string[] => {
@@ -257,8 +262,8 @@ async function writeTraining(index: IndexJob, benchmark: EmojiBenchmark, rows: R
     const isTagged = dice.next() < TAGGED && entry.tags.length > 0;
     return isTagged ? [name, `${name} ${cleanText(dice.of(entry.tags))}`] : [name];
   };
-  const questions = new EmojiQuestions(train).draw(TRAINING_EXAMPLES.questions, generator);
-  const pairs = new EmojiSentences(train).draw(TRAINING_EXAMPLES.pairs, generator, 'train');
+  const questions = new EmojiQuestions(train).draw(trainingQuestions, generator);
+  const pairs = new EmojiSentences(train).draw(trainingPairs, generator, 'train');
   await index.write('imagenet.train.index.jsonl', rows.imagenet(train));
   await index.write('vqa.train.jsonl', rows.vqa(questions));
   await index.write('vqa.trainable_val.jsonl', []);
