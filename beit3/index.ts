@@ -31,6 +31,18 @@ export type {
 } from './data/batch.js';
 export * from './data/index/index.js';
 export { type EvaluateOptions, type EvaluationReport, evaluate } from './evaluate/index.js';
+export {
+  type EpochRecord,
+  type ExportFormat,
+  type FinetuneEvent,
+  type FinetuneOptions,
+  type FinetuneResult,
+  finetune,
+  RECIPES,
+  type Recipe,
+  type Settings as FinetuneSettings,
+  type StepRecord,
+} from './finetune/index.js';
 export { type Caption, type GenerateOptions, generate } from './generate.js';
 export {
   type AnyTaskModel,

@@ -1,6 +1,6 @@
 /** What a command of `beit3` is. Each lies in a file of its own in commands/. */
 import type { Args } from './args.js';
-import type { Progress } from './progress.js';
+import type { Live, Progress } from './progress.js';
 
 export interface Flag {
   /** How its value is shown in the help; a flag without one is a switch. */
@@ -10,6 +10,10 @@ export interface Flag {
   readonly default?: string;
   /** May be given several times. */
   readonly many?: boolean;
+  /** The value may be left out; it follows an equals sign. */
+  readonly optional?: boolean;
+  /** Under which heading the help has it. */
+  readonly group?: string;
 }
 
 export type Flags = Readonly<Record<string, Flag>>;
@@ -22,6 +26,13 @@ export interface Context {
   json(value: unknown): void;
   /** Writes a remark to stderr. */
   note(line: string): void;
+  /** Text on stderr that changes in place; null when stderr is no terminal. */
+  live(): Live | null;
+  /**
+   * Lets the command end by itself when a signal comes: `handler` is told the exit code. A second signal ends the
+   * process at once.
+   */
+  onInterrupt(handler: (code: number) => void): void;
   /** A line on stderr that changes in place; silent when stderr is no terminal. It counts bytes unless told otherwise. */
   progress(what: string, format?: (n: number) => string): Progress;
   /** Whether `--json` was given. */

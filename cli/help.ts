@@ -1,4 +1,4 @@
-import { COMMON_FLAGS, type Command } from './command.js';
+import { COMMON_FLAGS, type Command, type Flag } from './command.js';
 import { COMMANDS } from './commands/index.js';
 import { table, wrap } from './format.js';
 
@@ -19,20 +19,28 @@ export function overview(version: string): string {
 
 /** All about one command. */
 export function commandHelp({ usage, about, flags, examples }: Command): string {
-  const rows = Object.entries({ ...flags, ...COMMON_FLAGS }).map(([name, flag]): [string, string] => [
-    `  --${name}${flag.value === undefined ? '' : ` ${flag.value}`}`,
-    `${flag.help}${flag.many ? ' May be repeated.' : ''}${flag.default === undefined ? '' : ` Default: ${flag.default}.`}`,
-  ]);
-  const column = Math.max(...rows.map(([name]) => name.length)) + 2;
+  const entries = Object.entries({ ...flags, ...COMMON_FLAGS });
+  const shown = ([name, { value, optional }]: [string, Flag]): string =>
+    `  --${name}${value === undefined ? '' : optional ? `[=${value}]` : ` ${value}`}`;
+  const column = Math.max(...entries.map((entry) => shown(entry).length)) + 2;
+  const rows = (group: string | undefined): string[] =>
+    entries
+      .filter(([, flag]) => flag.group === group)
+      .flatMap(([name, flag]) => {
+        const more = `${flag.many ? ' May be repeated.' : ''}${flag.default === undefined ? '' : ` Default: ${flag.default}.`}`;
+        return wrap(flag.help + more, WIDTH - column).map(
+          (line, i) => (i === 0 ? shown([name, flag]) : '').padEnd(column) + line,
+        );
+      });
+  const groups = [...new Set(entries.flatMap(([, { group }]) => group ?? []))];
   return [
     ...usage.map((line, i) => `${i === 0 ? 'Usage:' : '      '} beit3 ${line}`),
     '',
     ...wrap(about, WIDTH),
     '',
+    ...groups.flatMap((group) => [`${group}:`, ...rows(group), '']),
     'Flags:',
-    ...rows.flatMap(([name, text]) =>
-      wrap(text, WIDTH - column).map((line, i) => (i === 0 ? name : '').padEnd(column) + line),
-    ),
+    ...rows(undefined),
     '',
     examples.length === 1 ? 'Example:' : 'Examples:',
     ...examples.map((example) => `  ${example}`),

@@ -8,6 +8,31 @@ export interface Progress {
   end(): void;
 }
 
+/** Text that changes in place. */
+export interface Live {
+  show(text: string): void;
+  /** Removes it. */
+  end(): void;
+}
+
+/** Text on a terminal; null when the stream is none. */
+export function createLive(stream: NodeJS.WriteStream): Live | null {
+  if (!stream.isTTY) return null;
+  let last = 0;
+  return {
+    show(text) {
+      const now = Date.now();
+      if (now - last < INTERVAL_MS) return;
+      last = now;
+      stream.write(`\r\x1b[K${text.slice(0, (stream.columns ?? 80) - 1)}`);
+    },
+    end() {
+      if (last > 0) stream.write('\r\x1b[K');
+      last = 0;
+    },
+  };
+}
+
 const INTERVAL_MS = 100;
 const BAR = 24;
 

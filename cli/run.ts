@@ -7,7 +7,7 @@ import type { Context } from './command.js';
 import { COMMANDS } from './commands/index.js';
 import { megabytes, printable } from './format.js';
 import { commandHelp, overview } from './help.js';
-import { createProgress, type Progress } from './progress.js';
+import { createLive, createProgress } from './progress.js';
 
 /** How a run ended. */
 const BAD_INPUT = 2;
@@ -59,9 +59,18 @@ async function dispatch(argv: readonly string[]): Promise<number> {
   const flags = end < 0 ? rest : rest.slice(0, end);
   if (wantsHelp || flags.includes('--help') || flags.includes('-h')) return print(commandHelp(command));
   const args = Args.parse(name, rest, command.flags);
-  const lines: Progress[] = [];
-  const context = await contextOf(args, lines);
+  const lines: { end(): void }[] = [];
+  let takeOver: ((code: number) => void) | null = null;
+  const context = await contextOf(args, lines, (handler) => {
+    takeOver = handler;
+  });
   const onSignal = (signal: keyof typeof INTERRUPTED): void => {
+    const handler = takeOver;
+    takeOver = null;
+    if (handler) {
+      handler(INTERRUPTED[signal]);
+      return;
+    }
     for (const line of lines) line.end();
     // Unfinished files go with the process.
     process.exit(INTERRUPTED[signal]);
@@ -82,7 +91,7 @@ function print(text: string): number {
 }
 
 /** `lines` collects the progress lines, so that none stays behind an error. */
-async function contextOf(args: Args, lines: Progress[]): Promise<Context> {
+async function contextOf(args: Args, lines: { end(): void }[], onInterrupt: Context['onInterrupt']): Promise<Context> {
   const device = args.text('device') ?? 'auto';
   const known = ['auto', ...backendNames()];
   if (!known.includes(device)) {
@@ -100,6 +109,12 @@ async function contextOf(args: Args, lines: Progress[]): Promise<Context> {
       lines.push(line);
       return line;
     },
+    live: () => {
+      const live = createLive(process.stderr);
+      if (live) lines.push(live);
+      return live;
+    },
+    onInterrupt,
     wantsJson: args.has('json'),
     device,
     // More than there are processors would only wait for each other.

@@ -44,8 +44,12 @@ export type FinetuneEvent =
       readonly type: 'start';
       readonly samples: number;
       readonly parameters: number;
+      readonly epochs: number;
       readonly stepsPerEpoch: number;
       readonly totalSteps: number;
+      /** Samples in a step, and in each of the batches that make it. */
+      readonly samplesPerStep: number;
+      readonly batchSize: number;
       /** Steps that are done already. */
       readonly from: number;
     }

@@ -76,6 +76,7 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   const saved = await savedRun(options, note);
   if (saved) expectSameRun(saved.record, fingerprint, saved.path);
 
+  if (resolved.recipe?.note !== undefined) note(resolved.recipe.note);
   manualSeed(settings.seed + settings.rank);
   const model = saved ? emptyModel(spec) : await freshModel(spec, source, options, resolved, note);
   const trainer = new Trainer(spec, model, settings);

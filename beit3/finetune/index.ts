@@ -3,4 +3,4 @@ export { finetune } from './finetune.js';
 export { EXPORTS, type ExportFormat, FINETUNE_TASKS, type FinetuneOptions } from './options.js';
 export { findRecipe, RECIPES, type Recipe } from './recipes.js';
 export type { FinetuneResult } from './run.js';
-export { DEFAULTS, type Settings } from './settings.js';
+export { DEFAULTS, flagOf, GROUPS, parseSetting, SETTING_NAMES, SETTINGS, type Settings } from './settings.js';

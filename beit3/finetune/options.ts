@@ -113,6 +113,11 @@ export function resolveOptions(options: FinetuneOptions): Resolved {
   if (settings.rank >= settings.worldSize) {
     throw new InputError(`--rank must be below --world-size ${settings.worldSize}, got ${settings.rank}.`);
   }
+  if (recipe && options.checkpoint === undefined && options.config === undefined && options.model === undefined) {
+    throw new InputError(
+      `The recipe ${recipe.name} begins with ${recipe.checkpoint}; give it with --checkpoint (beit3 pull ${recipe.checkpoint} downloads it), or sizes with --model or --config to begin with fresh weights.`,
+    );
+  }
   const model = options.model ?? (options.config === undefined ? (recipe?.model ?? null) : null);
   return { settings, recipe, initialisation, model };
 }

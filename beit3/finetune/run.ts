@@ -92,8 +92,11 @@ export class Run {
       type: 'start',
       samples: data.train.size,
       parameters: trainer.model.parameterCount(),
+      epochs: settings.epochs,
       stepsPerEpoch: data.stepsPerEpoch,
       totalSteps: this.totalSteps,
+      samplesPerStep: settings.batchSize * settings.updateFreq,
+      batchSize: settings.batchSize,
       from: this.position.step,
     });
     const loader = trainingLoader(data, spec.config, settings, (where, reason) =>
@@ -307,7 +310,7 @@ export class Run {
         : error;
     }
     this.savedAt = this.position.step;
-    this.onEvent({ type: 'saved', path: this.checkpoint, step: this.position.step });
+    if (!again) this.onEvent({ type: 'saved', path: this.checkpoint, step: this.position.step });
   }
 
   private async leave(): Promise<false> {

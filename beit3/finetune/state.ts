@@ -116,7 +116,7 @@ export async function saveTraining(
   // Those of later steps are of a run that was begun anew.
   const here = names.indexOf(checkpointName(record.position.step));
   for (const [i, name] of names.entries())
-    if (i < here || i >= here + keep) await unlink(join(folder, name)).catch(() => {});
+    if (here >= 0 && (i < here || i >= here + keep)) await unlink(join(folder, name)).catch(() => {});
   return path;
 }
 

@@ -16,6 +16,11 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
   ['embed', { summary: 'turn images and texts into vectors', load: () => import('./embed.js') }],
   ['tokenize', { summary: 'cut a text into pieces and token ids', load: () => import('./tokenize.js') }],
   ['index', { summary: 'list the images and texts of a data set for training', load: () => import('./indexData.js') }],
+  ['finetune', { summary: 'train a model on a task', load: () => import('./finetune.js') }],
+  [
+    'evaluate',
+    { summary: 'measure a model on a data set by the official protocol', load: () => import('./evaluate.js') },
+  ],
   ['inspect', { summary: 'tell what a model or checkpoint consists of', load: () => import('./inspect.js') }],
   ['convert', { summary: 'rewrite a checkpoint as .pth or .safetensors', load: () => import('./convert.js') }],
   ['pull', { summary: 'download official weights', load: () => import('./pull.js') }],
