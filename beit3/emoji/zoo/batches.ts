@@ -15,23 +15,24 @@ import type { JointData, JointEmoji, JointPair, JointQuestion } from './data.js'
 /** The tasks in the order in which steps take them, over and over. */
 export const CYCLE: readonly Task[] = [
   'retrieval',
-  'captioning',
   'vqav2',
+  'captioning',
   'nlvr2',
   'imageclassification',
+  'vqav2',
   'retrieval',
   'captioning',
-  'vqav2',
   'nlvr2',
+  'vqav2',
 ];
 
 /** Samples in a batch; of nlvr2 each has two pictures. */
 export const BATCH: Readonly<Record<Task, number>> = {
   retrieval: 128,
-  captioning: 128,
-  imageclassification: 128,
-  vqav2: 128,
-  nlvr2: 64,
+  captioning: 64,
+  imageclassification: 64,
+  vqav2: 64,
+  nlvr2: 32,
 };
 
 const LARGEST = Math.max(...Object.values(BATCH));
