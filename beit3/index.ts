@@ -30,6 +30,17 @@ export type {
   VqaBatch,
 } from './data/batch.js';
 export * from './data/index/index.js';
+export * from './data/loader/index.js';
+export {
+  buildTransform,
+  evaluation,
+  type ImageTransform,
+  imageNetTraining,
+  type MixOptions,
+  mixBatch,
+  type TransformSpec,
+  visionLanguageTraining,
+} from './data/transforms/index.js';
 export { type EvaluateOptions, type EvaluationReport, evaluate } from './evaluate/index.js';
 export {
   type EpochRecord,

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Task } from '../../beit3/config.js';
 import type { AnyBatch } from '../../beit3/data/batch.js';
@@ -371,6 +373,20 @@ describe('threads', () => {
     await assert.rejects(loader.epoch(1).next(), inputError(/loader is closed/));
   });
 
+  test('keep no program from ending', () => {
+    const program = `
+import { DataLoader } from './beit3/data/loader/index.js';
+const picture = { width: 2, height: 2, data: new Uint8Array(12) };
+const data = { task: 'imageclassification', size: 8, classes: 2, sample: () => ({ pictures: [picture], label: 0 }), where: String };
+const transform = { size: 2, pipeline: 'vl', steps: [], erase: null };
+const loader = new DataLoader(data, { batchSize: 2, transform, training: true, workers: 2 });
+console.log((await loader.epoch(0).next()).value.size);`;
+    const dist = fileURLToPath(new URL('../../', import.meta.url));
+    const options = { cwd: dist, input: program, encoding: 'utf8', timeout: 20_000 } as const;
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module'], options);
+    assert.deepEqual([status, stdout, stderr], [0, '2\n', '']);
+  });
+
   test('go on with the next epoch, and start over where an epoch is left', async () => {
     const loader = new DataLoader(numbered(12), { ...options, prefetch: 5 });
     const labels = async (epoch: number, from: number, count: number): Promise<number[]> => {
@@ -404,13 +420,21 @@ test('what was decoded once is kept, and changes nothing', async (t) => {
     const options = { ...training, workers, batchSize: 4 };
     const plain = await batchesOf(data, { ...options, cacheMegabytes: 0 }, 1);
     const kept = new DataLoader(data, { ...options, cacheMegabytes: 1 });
-    for await (const _ of kept.epoch(0));
+    const first: AnyBatch[] = [];
+    for await (const batch of kept.epoch(0)) first.push(batch);
     const files = await readdir(join(folder, 'flickr30k-images'));
     for (const file of files) await rename(join(folder, 'flickr30k-images', file), join(folder, file));
     const again: AnyBatch[] = [];
     for await (const batch of kept.epoch(1)) again.push(batch);
     await kept.close();
     assert.deepEqual(again, plain);
+    const seen = new Set<string>();
+    for (const batch of [...first, ...again])
+      batch.files.forEach((file, i) => {
+        seen.add(`${file} ${batch.images.slice(i * 3 * SIZE ** 2, (i + 1) * 3 * SIZE ** 2).join()}`);
+      });
+    // Each sample, of which several have one picture, is augmented anew in each epoch.
+    assert.ok(seen.size > 0.8 * 4 * (first.length + again.length), `${seen.size} different pictures`);
     await assert.rejects(batchesOf(data, { ...options, cacheMegabytes: 0.001 }), inputError(/no file/));
     for (const file of files) await rename(join(folder, file), join(folder, 'flickr30k-images', file));
   }

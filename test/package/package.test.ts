@@ -163,6 +163,19 @@ console.log(found.length, found[0].probability > found[4].probability, checkpoin
     assert.equal(run(app, process.execPath, 'classify.js').trim(), '5 true safetensors');
   });
 
+  it('loads pictures in threads', () => {
+    writeFileSync(
+      join(app, 'loader.js'),
+      `import { DataLoader, evaluation } from 'azulejo/beit3';
+const sample = (row) => ({ pictures: [{ width: 2, height: 2, data: new Uint8Array(12).fill(255 * row) }], label: row });
+const data = { task: 'imageclassification', size: 2, classes: 2, vocabulary: null, sample, where: String };
+const loader = new DataLoader(data, { batchSize: 2, transform: evaluation('vl', 2), training: false, workers: 1 });
+for await (const { images, labels } of loader.epoch(0)) console.log(images[0], images[12], ...labels);
+`,
+    );
+    assert.equal(run(app, process.execPath, 'loader.js').trim(), '-1 1 0 1');
+  });
+
   it('without sharp a picture file is refused in one sentence', async () => {
     const photo = await writePhoto(join(app, 'photo.png'), 1, 2, 3);
     writeFileSync(
@@ -188,7 +201,7 @@ await decodeImage('photo.png').catch((error) => console.log(error.name, error.me
       writeFileSync(
         join(app, 'typed.ts'),
         `import { scope, type Tensor, tensor, useBackend } from 'azulejo';
-import { type Classification, pipeline } from 'azulejo/beit3';
+import { type Classification, type DataLoader, openDataSet, pipeline, type VqaBatch } from 'azulejo/beit3';
 import { openCheckpoint } from 'azulejo/checkpoints';
 import { AdamW, Builder, Linear } from 'azulejo/nn';
 
@@ -200,6 +213,9 @@ const classifier = await pipeline('classify', { checkpoint: 'a.pth' });
 const best: Classification = (await classifier.run('a.png'))[0];
 const captions = await pipeline('caption', { checkpoint: 'a.pth' });
 const step: Tensor | null = new AdamW(new Linear(new Builder(), 1, 1).namedParameters()).step();
+const questions: number = (await openDataSet('vqav2', 'val', { data: 'coco' })).size;
+declare const loader: DataLoader<'vqav2'>;
+for await (const batch of loader.epoch(0)) batch satisfies VqaBatch;
 const names: string[] = [...(await openCheckpoint('a.pth')).tensors.keys()];
 // @ts-expect-error a shape is no string
 tensor([1], { shape: '1' });
@@ -207,7 +223,7 @@ tensor([1], { shape: '1' });
 await pipeline('paint', { checkpoint: 'a.pth' });
 // @ts-expect-error a caption is no classification
 const wrong: Classification = await captions.run('a.png');
-export { best, names, step, wrong };
+export { best, names, questions, step, wrong };
 `,
       );
       const compilerOptions = {
