@@ -17,10 +17,10 @@ export class Args {
     const { tokens } = parseArgs({
       args: [...argv],
       options: Object.fromEntries(
-        Object.entries(flags).map(([name, { value }]) => [
+        Object.entries(flags).map(([name, { value, optional }]) => [
           name,
           {
-            type: value === undefined ? ('boolean' as const) : ('string' as const),
+            type: value === undefined || optional ? ('boolean' as const) : ('string' as const),
             ...(name === 'help' ? { short: 'h' } : {}),
           },
         ]),
@@ -49,8 +49,9 @@ export class Args {
         throw new InputError(`${rawName} takes no value, got ${JSON.stringify(value)}.`);
       // The value of a text may be empty: it is refused where it is read.
       const isMissing = value === undefined || (value === '' && flag.value !== 'TEXT');
-      if (flag.value !== undefined && (isMissing || (!inlineValue && value.startsWith('--')))) {
-        throw new InputError(`${rawName} needs a value: ${rawName} ${flag.value}.`);
+      const needsValue = flag.value !== undefined && !(flag.optional && value === undefined);
+      if (needsValue && (isMissing || (!inlineValue && value.startsWith('--')))) {
+        throw new InputError(`${rawName} needs a value: ${rawName}${flag.optional ? '=' : ' '}${flag.value}.`);
       }
       if (before) before.push(value ?? '');
       else given.set(name, [value ?? '']);

@@ -13,6 +13,14 @@ export function grouped(n: number): string {
   return n.toLocaleString('en-US');
 }
 
+/** 1:05:09, or 5:09 below an hour */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const two = (n: number) => String(n).padStart(2, '0');
+  return hours > 0 ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
+}
+
 /** Error size, short: 1.2e-6 */
 export function scientific(value: number): string {
   return value === 0 ? '0' : value.toExponential(1);

@@ -29,21 +29,24 @@ export function readVqaAnnotations(content: unknown): AnnotatedQuestion[] {
       'Expected a VQA annotation file with a list "annotations", as v2_mscoco_val2014_annotations.json has it.',
     );
   }
-  return list.map((item: unknown, i) => {
-    const { question_id, answers, answer_type, question_type } = isObject(item) ? item : {};
-    const texts = Array.isArray(answers) ? answers.map((a: unknown) => (isObject(a) ? a.answer : undefined)) : [];
-    if (typeof question_id !== 'number' || texts.length === 0 || !texts.every((text) => typeof text === 'string')) {
-      throw new InputError(
-        `Expected a number "question_id" and a list "answers" of objects with an "answer" in each VQA annotation, got something else in the one at position ${i}.`,
-      );
-    }
-    return {
-      id: question_id,
-      answers: texts,
-      answerType: typeof answer_type === 'string' ? answer_type : undefined,
-      questionType: typeof question_type === 'string' ? question_type : undefined,
-    };
-  });
+  return list.map((item: unknown, i) => annotatedQuestion(item, `the one at position ${i}`));
+}
+
+/** A question from one element of an annotation file; `where` names it in messages. */
+export function annotatedQuestion(item: unknown, where: string): AnnotatedQuestion {
+  const { question_id, answers, answer_type, question_type } = isObject(item) ? item : {};
+  const texts = Array.isArray(answers) ? answers.map((a: unknown) => (isObject(a) ? a.answer : undefined)) : [];
+  if (typeof question_id !== 'number' || texts.length === 0 || !texts.every((text) => typeof text === 'string')) {
+    throw new InputError(
+      `Expected a number "question_id" and a list "answers" of objects with an "answer" in each VQA annotation, got something else in ${where}.`,
+    );
+  }
+  return {
+    id: question_id,
+    answers: texts,
+    answerType: typeof answer_type === 'string' ? answer_type : undefined,
+    questionType: typeof question_type === 'string' ? question_type : undefined,
+  };
 }
 
 /**
