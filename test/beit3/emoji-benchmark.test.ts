@@ -37,11 +37,20 @@ function countBy<T>(items: readonly T[], key: (item: T) => string): Map<string, 
   return counts;
 }
 
+function groupBy<T>(items: readonly T[], key: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group) group.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return groups;
+}
+
 /** What comes most often with each key. */
 function priors<T>(items: readonly T[], key: (item: T) => string, value: (item: T) => string): Map<string, string> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
-  return new Map([...groups].map(([name, of]) => [name, [...countBy(of, value)].sort(([, a], [, b]) => b - a)[0][0]]));
+  const most = (of: readonly T[]): string => [...countBy(of, value)].sort(([, a], [, b]) => b - a)[0][0];
+  return new Map([...groupBy(items, key)].map(([name, of]) => [name, most(of)]));
 }
 
 const hexcodes = (entries: readonly EmojiEntry[]) => new Set(entries.map((entry) => entry.hexcode));
@@ -147,9 +156,7 @@ describe('questions', () => {
 
   it('have each of their answers equally often', () => {
     for (const examples of [trainQuestions, ...MEASURED_SPLITS.map(questionsOf)]) {
-      const byText = new Map<string, EmojiVqaExample[]>();
-      for (const example of examples) byText.set(example.question, [...(byText.get(example.question) ?? []), example]);
-      for (const [question, of] of byText) {
+      for (const [question, of] of groupBy(examples, (example) => example.question)) {
         const counts = [...countBy(of, ({ answer }) => answer).values()];
         assert.equal(counts.length, of[0].choices, question);
         assert.equal(new Set(counts).size, 1, question);
@@ -211,6 +218,8 @@ describe('questions', () => {
         assert.equal(asked === label || asked.replace(/^an? /, '') === label, answer === 'yes', question);
         assert.ok(answer === 'yes' || !asked.split(/[^\p{L}\p{N}]+/u).every((word) => words.has(word)), question);
       }
+      const ofPerson = cleanText(entry.label).replace(/^(man|woman) /, 'person ');
+      if (question === `is this a ${ofPerson}?`) assert.equal(answer, 'yes', `${question} of ${entry.label}`);
       if (question === 'is this an animal?' && answer === 'no') assert.ok(!words.has('animal'));
     }
     const ofTrain = (question: string, label: string) =>
