@@ -10,6 +10,7 @@ import type { TaskModels } from '../beit3/heads/index.js';
 import { loadOptions, openBackend } from '../beit3/pipeline/session.js';
 import { loadTokenizer, longestText } from '../beit3/pipeline/texts.js';
 import type { Tokenizer } from '../beit3/tokenizer/index.js';
+import { shippedModel } from '../beit3/zoo/shipped.js';
 import { openCheckpoint } from '../checkpoints/index.js';
 import { publishedResults } from '../checkpoints/published.js';
 import { InputError } from '../core/errors.js';
@@ -56,9 +57,7 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
   const split = splitOf(args);
   refuseStray(args, name, split);
   const data = args.required('data', 'the folder of the images and of the index files');
-  const checkpoint = await checkpointFile(
-    args.required('checkpoint', 'the .pth or .safetensors file with the weights'),
-  );
+  const checkpoint = await checkpointOf(args, context);
   await requireFiles([checkpoint, ...[args.text('annotations') ?? []].flat()]);
   const published = targetOf(args, checkpoint, name, split);
   const submission = args.text('submission');
@@ -133,6 +132,13 @@ function taskOf(args: Args): IndexTask {
   throw new InputError(
     `There is no task ${JSON.stringify(given)} to evaluate; the nearest is ${nearest(given, EVALUATION_TASKS)} (of ${EVALUATION_TASKS.join(', ')}).`,
   );
+}
+
+async function checkpointOf(args: Args, context: Context): Promise<string> {
+  const given = args.text('checkpoint');
+  if (given !== undefined) return checkpointFile(given);
+  context.note('No --checkpoint: the small model in the package is measured, which knows emoji and nothing else.');
+  return (await shippedModel()).checkpoint;
 }
 
 function splitOf(args: Args): IndexSplit {

@@ -9,17 +9,13 @@ import { modelFlags } from '../models.js';
 
 export const command: Command = {
   usage: [
-    'evaluate TASK --checkpoint FILE --data DIR [--split NAME] [--batch-size N]',
-    'evaluate TASK --checkpoint FILE --data DIR --expect',
-    'evaluate vqav2|coco_captioning|nocaps --checkpoint FILE --data DIR --submission FILE',
+    'evaluate TASK --data DIR [--checkpoint FILE] [--split NAME] [--batch-size N]',
+    'evaluate TASK --data DIR --checkpoint FILE --expect[=NAME]',
+    'evaluate vqav2|coco_captioning|nocaps --data DIR --checkpoint FILE --submission FILE',
   ],
   about: `Measures a model by the official protocol of a task: ${EVALUATION_TASKS.join(', ')}. DIR holds the images and the index files that beit3 index makes, of official data sets or of your own. Numbers are per cent; captions are compared by BLEU, ROUGE-L and CIDEr-D (METEOR and SPICE need Java programs and are left out). What a test split keeps secret goes into a file for the evaluation server with --submission.`,
   flags: {
     ...modelFlags({ text: true }),
-    checkpoint: {
-      value: 'FILE',
-      help: 'Weights, .pth or .safetensors: a path, or the name of official ones that beit3 pull has put into its folder. Required.',
-    },
     data: { value: 'DIR', help: 'The folder of the images and of the index files. Required.' },
     index: { value: 'DIR', help: 'The folder of the index files.', default: 'the folder of --data' },
     split: { value: 'NAME', help: 'val, test, or for vqav2 test-dev.', default: 'test' },
@@ -58,6 +54,7 @@ export const command: Command = {
     'beit3 evaluate nlvr2 --checkpoint beit3_base_patch16_224_nlvr2.pth --data nlvr2 --expect',
     'beit3 evaluate vqav2 --checkpoint beit3_base_patch16_480_vqa.pth --data coco --split test-dev --submission answers.json',
     'beit3 evaluate coco_captioning --checkpoint output/model.safetensors --data photos --split val',
+    'beit3 evaluate coco_retrieval --data emoji',
   ],
   async run(args, context) {
     args.expect(1, 1, `a task (${EVALUATION_TASKS.join(', ')})`);

@@ -294,7 +294,6 @@ test('what does not fit is said in one sentence, before the model is loaded', as
   const cases: [RegExp, ...string[]][] = [
     [/no task "imagenette" to evaluate; the nearest is imagenet/, ...evaluate('imagenette', 'imageclassification')],
     [/needs --data/, 'evaluate', 'imagenet', '--checkpoint', at('imageclassification.safetensors')],
-    [/needs --checkpoint/, 'evaluate', 'imagenet', '--data', folder],
     [/no split "dev"/, ...evaluate('nlvr2', 'nlvr2', '--split', 'dev')],
     [/imagenet has no split "test-dev"/, ...evaluate('imagenet', 'imageclassification', '--split', 'test-dev')],
     [/it was fine-tuned for vqav2/, ...evaluate('nlvr2', 'vqav2')],
