@@ -19,10 +19,20 @@ export interface ContactRow {
   readonly found: readonly FoundPicture[];
 }
 
+/** Pictures with what a model said of them. */
+export interface Card {
+  /** `data:` addresses. */
+  readonly pictures: readonly string[];
+  readonly text: string;
+  readonly said: readonly { readonly said: string; readonly correct: boolean }[];
+}
+
 export interface ContactSheet {
   readonly title: string;
   /** Lines of text under the title. */
   readonly summary: readonly string[];
+  /** What stands before the rows. */
+  readonly cards?: readonly Card[];
   readonly rows: readonly ContactRow[];
 }
 
@@ -36,10 +46,13 @@ const STYLE = `
   .correct small { color: #1a8f3c; font-weight: bold; }
   small { display: block; color: #777; font-size: 12px; overflow-wrap: anywhere; }
   .wanted { background: #f6f6f6; }
+  .cards { display: flex; flex-wrap: wrap; gap: .8em; margin: 1em 0; }
+  .cards figure { margin: 0; padding: .5em; width: 10em; border: 1px solid #ddd; border-radius: 6px; }
+  .cards .yes { color: #1a8f3c; font-weight: bold; }
 `;
 
 /** The page as HTML; every text in it is escaped. */
-export function contactSheet({ title, summary, rows }: ContactSheet): string {
+export function contactSheet({ title, summary, cards = [], rows }: ContactSheet): string {
   const places = Math.max(0, ...rows.map((row) => row.found.length));
   const heads = ['Query', 'Looked for', ...Array.from({ length: places }, (_, i) => String(i + 1))];
   return [
@@ -54,6 +67,7 @@ export function contactSheet({ title, summary, rows }: ContactSheet): string {
     '<body>',
     `<h1>${escapeHtml(title)}</h1>`,
     ...summary.map((line) => `<p>${escapeHtml(line)}</p>`),
+    ...(cards.length > 0 ? ['<div class="cards">', ...cards.map(card), '</div>'] : []),
     '<table>',
     `<tr>${heads.map((head) => `<th>${head}</th>`).join('')}</tr>`,
     ...rows.map(tableRow),
@@ -71,6 +85,14 @@ function tableRow({ query, wanted, rank, found }: ContactRow): string {
   );
   const place = rank <= found.length ? '' : `<small>at place ${rank}</small>`;
   return `<tr><td>${escapeHtml(query)}${place}</td><td class="wanted">${image(wanted, query)}</td>${cells.join('')}</tr>`;
+}
+
+function card({ pictures, text, said }: Card): string {
+  const lines = said.map(
+    ({ said, correct }) =>
+      `<small${correct ? ' class="yes"' : ''}>${correct ? '\u2713' : '\u2717'} ${escapeHtml(said)}</small>`,
+  );
+  return `<figure>${pictures.map((picture) => image(picture, text)).join('')}<small>${escapeHtml(text)}</small>${lines.join('')}</figure>`;
 }
 
 function image(address: string, alternative: string): string {

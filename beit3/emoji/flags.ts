@@ -20,6 +20,8 @@ export interface QuickstartFlags {
   readonly patch: number;
   readonly batch: number;
   readonly lr: number;
+  /** What training starts from: the model in the package, or nothing. */
+  readonly from: 'shipped' | 'nothing';
   readonly output: string;
 }
 
@@ -33,6 +35,7 @@ export const DEFAULTS = {
   patch: 16,
   batch: 128,
   lr: 6e-4,
+  from: 'shipped' as const,
   output: 'out/quickstart',
 };
 
@@ -49,8 +52,12 @@ const FLAGS: Readonly<Record<string, readonly [value: string, help: string]>> = 
   patch: ['PX', 'side of a patch; it divides the size'],
   batch: ['B', 'pictures in a step'],
   lr: ['RATE', 'highest learning rate'],
+  from: ['MODEL', 'what training starts from: shipped or nothing; nothing where a size is given'],
   output: ['FOLDER', 'where the results go'],
 };
+
+/** Flags that say how large a fresh model is. */
+const SIZES = ['width', 'layers', 'size', 'patch'];
 
 /** What --help prints. */
 export function usage(): string {
@@ -62,8 +69,8 @@ export function usage(): string {
   return [
     'Usage: npm run quickstart -- [flags]',
     '',
-    'Trains a small BEiT-3 on emoji of eight styles, then finds those of a ninth by their names. Ctrl-C ends the',
-    'training early and goes on with the rest.',
+    'Shows what the model in the package says of emoji in a style that it has never seen, trains it further on eight',
+    'other styles, and finds those of the ninth by their names. Ctrl-C ends the training early and goes on with the rest.',
     '',
     'Flags (defaults in brackets):',
     ...rows,
@@ -109,6 +116,14 @@ export function parseFlags(argv: readonly string[]): QuickstartFlags {
     const kind = whole ? 'a whole number' : 'a number';
     throw new InputError(`--${name} must be ${kind} from ${least} to ${most}, got ${JSON.stringify(text)}.`);
   };
+  const sized = SIZES.find((name) => given.has(name));
+  const from = given.get('from') ?? (sized ? 'nothing' : DEFAULTS.from);
+  if (from !== 'shipped' && from !== 'nothing') {
+    throw new InputError(`--from must be shipped or nothing, got ${JSON.stringify(from)}.`);
+  }
+  if (from === 'shipped' && sized) {
+    throw new InputError(`--${sized} is for a model from nothing, the one in the package has its size; leave one out.`);
+  }
   return {
     help: given.has('help'),
     minutes: number('minutes', 0.01, 10_000, false) ?? DEFAULTS.minutes,
@@ -122,6 +137,7 @@ export function parseFlags(argv: readonly string[]): QuickstartFlags {
     patch: number('patch', 1, 512) ?? DEFAULTS.patch,
     batch: number('batch', 2, 4096) ?? DEFAULTS.batch,
     lr: number('lr', 1e-8, 1, false) ?? DEFAULTS.lr,
+    from,
     output: given.get('output') ?? DEFAULTS.output,
   };
 }

@@ -4,10 +4,12 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InputError, messageOf } from '../../core/errors.js';
 import { Generator } from '../../core/random.js';
-import { type ContactRow, contactSheet } from './contactSheet.js';
+import { type Card, type ContactRow, contactSheet } from './contactSheet.js';
 import type { EmojiCorpus } from './corpus.js';
 import { labelSlug } from './join.js';
 import type { EmojiSearch } from './search.js';
+import type { Shown } from './show.js';
+import { cleanText } from './text.js';
 
 /** Makes a folder with all above it. Throws InputError where that cannot be. */
 export async function makeFolder(path: string): Promise<void> {
@@ -48,6 +50,7 @@ export async function sheetOf(
   search: EmojiSearch,
   seed: number,
   summary: string[],
+  shown?: Shown,
 ): Promise<string> {
   const rows: ContactRow[] = [];
   for (const query of new Generator(seed).permutation(search.entries.length).subarray(0, ROWS)) {
@@ -65,5 +68,28 @@ export async function sheetOf(
       found: await Promise.all(found),
     });
   }
-  return contactSheet({ title: 'BEiT-3 looks for emoji', summary, rows });
+  const cards = shown && (await cardsOf(corpus, shown));
+  return contactSheet({ title: 'BEiT-3 looks for emoji', summary, cards, rows });
+}
+
+function cardsOf(corpus: EmojiCorpus, { pictures, questions, pairs }: Shown): Promise<Card[]> {
+  const cards = [
+    ...pictures.map(({ entry, caption, subgroup }) => ({
+      entries: [entry],
+      text: cleanText(entry.label),
+      said: [caption, subgroup],
+    })),
+    ...questions.map(({ entry, question, answer }) => ({ entries: [entry], text: question, said: [answer] })),
+    ...pairs.map(({ left, right, sentence, judgement }) => ({
+      entries: [left, right],
+      text: sentence,
+      said: [judgement],
+    })),
+  ];
+  return Promise.all(
+    cards.map(async ({ entries, text, said }) => ({
+      pictures: await Promise.all(entries.map(({ image }) => corpus.dataUri(image))),
+      ...{ text, said },
+    })),
+  );
 }

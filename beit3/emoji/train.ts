@@ -55,6 +55,8 @@ export interface EmojiTraining {
   readonly tokenizer: Tokenizer;
   readonly spec: RetrievalSpec;
   readonly backend: Backend;
+  /** A model of the spec to go on from; a fresh one by default. It is trained in place. */
+  readonly start?: Retrieval;
   /** The style that is never trained on; null trains on all. */
   readonly heldOut: string | null;
   /** When to end; the learning rate rises and falls over the whole of it. Only steps are repeatable. */
@@ -112,7 +114,8 @@ export async function trainEmojiModel(training: EmojiTraining): Promise<TrainedE
   const { spec, backend, until, seed, signal, onStep } = training;
   setDefaultBackend(backend);
   const generator = new Generator(seed);
-  const model = createModel(new Builder({ backend, generator }), spec, { initialisation: 'magneto' });
+  const fresh = () => createModel(new Builder({ backend, generator }), spec, { initialisation: 'magneto' });
+  const model = training.start?.train() ?? fresh();
   const batches = new EmojiBatches(training.corpus, training.tokenizer, {
     heldOut: training.heldOut,
     size: training.batch,
