@@ -77,3 +77,4 @@ export * from './pipeline/index.js';
 export type { ByteSource } from './readBytes.js';
 export { type TrainingLoss, type TrainingLossOptions, trainingLoss } from './tasks/index.js';
 export * from './tokenizer/index.js';
+export { type ShippedModel, shippedModel } from './zoo/shipped.js';
