@@ -127,11 +127,22 @@ export function tanh(f: FunctionBuilder, argument: V128): Vector {
   return v128.select(f32x4.lt(t, f32x4.splat(0.63)), small, v128.or(large, sign));
 }
 
-/** x Phi(x), the exact GELU. */
-export function gelu(f: FunctionBuilder, argument: V128): Vector {
+/** (1 - Phi(t)) e^(t^2 / 2) by powers of 1 / (1 + TAIL_SCALE t), on t from 0 to 6; Phi is the normal distribution. */
+const TAIL = [
+  -0.0002520462730899453, 0.13491114974021912, 0.10349263995885849, 0.22163139283657074, -0.154094398021698,
+  0.3904934823513031, -0.24622181057929993, 0.0500396229326725,
+];
+const TAIL_SCALE = 0.328125;
+
+/** x Phi(x), the exact GELU, and its slope Phi(x) + x Phi'(x): one exponential serves both. */
+export function geluAndSlope(f: FunctionBuilder, argument: V128): { value: Vector; slope: Vector } {
   const x = f.let(argument);
-  const phi = f32x4.add(erf(f, f32x4.mul(x, f32x4.splat(Math.SQRT1_2))), f32x4.splat(1));
-  return f32x4.mul(f32x4.mul(x, f32x4.splat(0.5)), phi);
+  const e = f.let(expNegative(f, f32x4.mul(f32x4.mul(x, x), f32x4.splat(-0.5))));
+  const u = f32x4.div(f32x4.splat(1), f32x4.add(f32x4.mul(f32x4.abs(x), f32x4.splat(TAIL_SCALE)), f32x4.splat(1)));
+  const tail = f.let(f32x4.mul(polynomial(f.let(u), TAIL), e));
+  const phi = f.let(v128.select(f32x4.lt(x, f32x4.splat(0)), tail, f32x4.sub(f32x4.splat(1), tail)));
+  const density = f32x4.mul(e, f32x4.splat(1 / Math.sqrt(2 * Math.PI)));
+  return { value: f32x4.mul(x, phi), slope: f32x4.add(phi, f32x4.mul(x, density)) };
 }
 
 /** Sum of the four lanes. */

@@ -35,7 +35,7 @@ export { flip } from './flip.js';
 export { floor } from './floor.js';
 export { gather, scatterAdd } from './gather.js';
 export { embedding, gatherRows, indexSelect, scatterAddRows } from './gatherRows.js';
-export { gelu, geluBackward } from './gelu.js';
+export { gelu, geluBackward, geluSlope } from './gelu.js';
 export { globalNorm } from './globalNorm.js';
 export { greater } from './greater.js';
 export { greaterEqual } from './greaterEqual.js';

@@ -7,9 +7,10 @@ import type { Tensor } from '../tensor.js';
 import { add } from './add.js';
 import { cast } from './cast.js';
 import { expectShape, floatOf, leading, once, rows, transposed, widen } from './fused.js';
-import { gelu, geluBackward } from './gelu.js';
+import { gelu, geluSlope } from './gelu.js';
 import { linearBackwardWeights } from './linearBackwardWeights.js';
 import { matmul } from './matmul.js';
+import { mul } from './mul.js';
 import { reshape } from './reshape.js';
 import { formatSpec, need } from './rules.js';
 import { sum } from './sum.js';
@@ -18,7 +19,7 @@ export type Activation = 'none' | 'gelu';
 
 export interface LinearAttrs {
   readonly activation: Activation;
-  /** With gelu: whether its argument is a second output, for backward. */
+  /** With gelu: whether its slope is a second output, for backward. */
   readonly keep: boolean;
 }
 
@@ -49,14 +50,14 @@ const op = defineOp<LinearAttrs>({
     const z = bias ? add(product, bias) : product;
     const active = activation === 'gelu' ? gelu(z) : z;
     const y = cast(residual ? add(active, residual) : active, dtype);
-    return keep && activation === 'gelu' ? [y, cast(z, dtype)] : [y];
+    return keep && activation === 'gelu' ? [y, cast(geluSlope(z), dtype)] : [y];
   },
   vjp: {
     auxiliary: 1,
-    saves: ([x, w], [, z]) => [w?.requiresGrad ? x : null, x?.requiresGrad ? w : null, z ?? null],
-    back([g], [x, w, z], { activation }, [xs, , bias]) {
+    saves: ([x, w], [, slope]) => [w?.requiresGrad ? x : null, x?.requiresGrad ? w : null, slope ?? null],
+    back([g], [x, w, slope], _, [xs, , bias]) {
       const dy = g as Tensor;
-      const dz = once(() => (activation === 'gelu' ? geluBackward(dy, z as Tensor) : dy));
+      const dz = once(() => (slope ? mul(dy, slope) : dy));
       const weights = once(() => linearBackwardWeights(dz(), x as Tensor, bias !== null));
       return [
         () => reshape(matmul(rows(dz()), w as Tensor), xs?.shape ?? []),
@@ -78,8 +79,8 @@ const op = defineOp<LinearAttrs>({
   ],
 });
 
-/** Whether backward will ask for the argument of the activation. */
-export function keepsArgument(activation: Activation, operands: readonly Operand[]): boolean {
+/** Whether backward will ask for the slope of the activation. */
+export function keepsSlope(activation: Activation, operands: readonly Operand[]): boolean {
   return activation === 'gelu' && isGradEnabled() && operands.some((t) => t?.requiresGrad);
 }
 
@@ -93,7 +94,7 @@ export function linear(
   bias: Tensor | null = null,
   { activation = 'none', residual = null }: LinearOptions = {},
 ): Tensor {
-  const attrs = { activation, keep: keepsArgument(activation, [x, weight, bias]) };
+  const attrs = { activation, keep: keepsSlope(activation, [x, weight, bias]) };
   const [y, z] = call(op, [x, weight, bias, residual], attrs);
   z?.dispose();
   return y;

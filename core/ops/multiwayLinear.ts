@@ -7,8 +7,9 @@ import type { Tensor } from '../tensor.js';
 import { add } from './add.js';
 import { cast } from './cast.js';
 import { expectShape, expectSplit, floatOf, joinRows, once, splitRows, widen } from './fused.js';
-import { gelu, geluBackward } from './gelu.js';
-import { keepsArgument, type LinearAttrs, type LinearOptions, linear } from './linear.js';
+import { gelu, geluSlope } from './gelu.js';
+import { keepsSlope, type LinearAttrs, type LinearOptions, linear } from './linear.js';
+import { mul } from './mul.js';
 import { multiwayLinearBackwardInput } from './multiwayLinearBackwardInput.js';
 import { multiwayLinearBackwardWeights } from './multiwayLinearBackwardWeights.js';
 import { formatSpec, need } from './rules.js';
@@ -60,17 +61,17 @@ const op = defineOp<MultiwayLinearAttrs>({
     const z = joinRows(linear(before, wA, bA), linear(after, wB, bB));
     const active = activation === 'gelu' ? gelu(z) : z;
     const y = cast(residual ? add(active, residual) : active, dtype);
-    return keep && activation === 'gelu' ? [y, cast(z, dtype)] : [y];
+    return keep && activation === 'gelu' ? [y, cast(geluSlope(z), dtype)] : [y];
   },
   vjp: {
     auxiliary: 1,
-    saves([x, wA, , wB], [, z]) {
+    saves([x, wA, , wB], [, slope]) {
       const weights = wA?.requiresGrad || wB?.requiresGrad;
-      return [weights ? x : null, ...(x?.requiresGrad ? [wA, wB] : [null, null]), z ?? null];
+      return [weights ? x : null, ...(x?.requiresGrad ? [wA, wB] : [null, null]), slope ?? null];
     },
-    back([g], [x, wA, wB, z], { split, activation }, [, , bias]) {
+    back([g], [x, wA, wB, slope], { split }, [, , bias]) {
       const dy = g as Tensor;
-      const dz = once(() => (activation === 'gelu' ? geluBackward(dy, z as Tensor) : dy));
+      const dz = once(() => (slope ? mul(dy, slope) : dy));
       const weights = once(() => multiwayLinearBackwardWeights(dz(), x as Tensor, split, bias !== null));
       const biasOf = (way: 0 | 1) => () => (x ? weights()[2 + way] : sum(splitRows(dz(), split)[way], [0, 1]));
       return [
@@ -132,7 +133,7 @@ export function multiwayLinear(
   }
   const { activation = 'none', residual = null } = options;
   const operands = [x, A.weight, A.bias, B.weight, B.bias];
-  const [y, z] = call(op, [...operands, residual], { split, activation, keep: keepsArgument(activation, operands) });
+  const [y, z] = call(op, [...operands, residual], { split, activation, keep: keepsSlope(activation, operands) });
   z?.dispose();
   return y;
 }

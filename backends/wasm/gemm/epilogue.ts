@@ -10,13 +10,13 @@ import {
   type Value,
   v128,
 } from '../assembler/index.js';
-import { gelu } from '../math.js';
+import { geluAndSlope } from '../math.js';
 
 /** Which steps a product's store includes, in this order. */
 export interface Epilogue {
   readonly bias: boolean;
   readonly gelu: boolean;
-  /** Keep the argument of GELU too. */
+  /** Keep the slope of GELU too. */
   readonly keep: boolean;
   readonly residual: boolean;
 }
@@ -28,7 +28,7 @@ export const isPlain = (e: Epilogue): boolean => !e.bias && !e.gelu && !e.residu
 export const epilogueKey = (e: Epilogue): string =>
   `${e.bias ? 'b' : ''}${e.gelu ? 'g' : ''}${e.keep ? 'k' : ''}${e.residual ? 'r' : ''}`;
 
-/** Where the operands lie: the bias of this column, and the distances from the result to the kept argument and residual. */
+/** Where the operands lie: the bias of this column, and the distances from the result to the kept slope and residual. */
 export interface EpilogueAt {
   readonly bias: Value<'i32'>;
   readonly kept: Value<'i32'>;
@@ -46,8 +46,9 @@ export function emitEpilogue(
 ): void {
   const y = f.let(e.bias ? f32x4.add(x, v128.load(at.bias)) : x);
   if (e.gelu) {
-    if (e.keep) store(f.let(i32.add(c, at.kept)), f.let(y));
-    f.set(y, gelu(f, y));
+    const { value, slope } = geluAndSlope(f, y);
+    if (e.keep) store(f.let(i32.add(c, at.kept)), f.let(slope));
+    f.set(y, value);
   }
   if (e.residual) f.set(y, f32x4.add(y, v128.load(i32.add(c, at.residual))));
   store(c, y);
