@@ -67,6 +67,7 @@ export class Run {
   private sums: Record<string, number> = {};
   private checkpoint: string | null = null;
   private savedAt = -1;
+  private validationLoader: DataLoader<Task> | null = null;
 
   constructor(
     private readonly parts: RunParts,
@@ -107,6 +108,7 @@ export class Run {
       done = await this.epochs(loader);
     } finally {
       await loader.close();
+      await this.validationLoader?.close();
       await this.parts.journal.flush();
     }
     if (loader.skippedCount > 0) this.note(`Skipped ${loader.skippedCount} samples whose files are broken.`);
@@ -263,7 +265,8 @@ export class Run {
     const { data, spec, settings, trainer, tokenizer, options } = this.parts;
     const { validation } = data;
     if (validation === null) return null;
-    const loader = validationLoader(validation, spec.config, settings);
+    this.validationLoader ??= validationLoader(validation, spec.config, settings);
+    const loader = this.validationLoader;
     const judge = () =>
       evaluate(spec.task, trainer.model, loader.epoch(0), {
         signal: options.signal,
@@ -279,8 +282,6 @@ export class Run {
     } catch (error) {
       if (options.signal?.aborted) return 'ended';
       throw error;
-    } finally {
-      await loader.close();
     }
   }
 
