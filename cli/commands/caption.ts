@@ -4,7 +4,7 @@ import { printable } from '../format.js';
 import { modelFlags, withPipeline } from '../models.js';
 
 export const command: Command = {
-  usage: ['caption IMAGE... --checkpoint FILE [--tokenizer FILE]'],
+  usage: ['caption IMAGE... [--checkpoint FILE] [--tokenizer FILE]'],
   about: 'Describes images in words, by beam search.',
   flags: {
     ...modelFlags({ text: true }),

@@ -4,7 +4,7 @@ import { printable, table } from '../format.js';
 import { modelFlags, TOP, withPipeline } from '../models.js';
 
 export const command: Command = {
-  usage: ['classify IMAGE... --checkpoint FILE [--labels FILE]'],
+  usage: ['classify IMAGE... [--checkpoint FILE] [--labels FILE]'],
   about:
     'Says what images show, with probabilities. The checkpoint is one fine-tuned for image classification; only the vision half of its weights is loaded.',
   flags: { ...modelFlags({ labels: true }), ...TOP },

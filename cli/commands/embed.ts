@@ -13,9 +13,9 @@ interface Row {
 
 export const command: Command = {
   usage: [
-    'embed IMAGE... --checkpoint FILE',
-    'embed --text TEXT [--text TEXT]... --checkpoint FILE',
-    'embed IMAGE --text TEXT --checkpoint FILE',
+    'embed IMAGE... [--checkpoint FILE]',
+    'embed --text TEXT [--text TEXT]... [--checkpoint FILE]',
+    'embed IMAGE --text TEXT [--checkpoint FILE]',
   ],
   about:
     'Turns N images or texts into vectors, float32 [N, D]; images together with as many texts are pairs, [N, 2, D] (image, text). A retrieval checkpoint gives unit vectors to compare by dot product; of any other come the encoder outputs at [CLS] and <s>, and a pair is read together.',

@@ -3,7 +3,7 @@ import { requireFiles } from '../files.js';
 import { modelFlags, withPipeline } from '../models.js';
 
 export const command: Command = {
-  usage: ['nlvr2 IMAGE IMAGE SENTENCE --checkpoint FILE [--tokenizer FILE]'],
+  usage: ['nlvr2 IMAGE IMAGE SENTENCE [--checkpoint FILE] [--tokenizer FILE]'],
   about: 'Judges whether a sentence is true of two images, the left and the right one.',
   flags: modelFlags({ text: true }),
   examples: ['beit3 nlvr2 left.jpg right.jpg "Both images show a dog." --checkpoint beit3_base_patch16_224_nlvr2.pth'],

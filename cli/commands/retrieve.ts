@@ -4,7 +4,7 @@ import { printable, table } from '../format.js';
 import { modelFlags, withPipeline } from '../models.js';
 
 export const command: Command = {
-  usage: ['retrieve TEXT IMAGE-OR-FOLDER... --checkpoint FILE', 'retrieve --image IMAGE TEXT... --checkpoint FILE'],
+  usage: ['retrieve TEXT IMAGE-OR-FOLDER... [--checkpoint FILE]', 'retrieve --image IMAGE TEXT... [--checkpoint FILE]'],
   about:
     'Ranks images by how well they fit a text, or texts by how well they fit an image: cosine similarity, -1 to 1. Of a folder all images in it are taken.',
   flags: {

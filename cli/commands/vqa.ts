@@ -4,7 +4,7 @@ import { printable, table } from '../format.js';
 import { modelFlags, TOP, withPipeline } from '../models.js';
 
 export const command: Command = {
-  usage: ['vqa IMAGE QUESTION --checkpoint FILE [--tokenizer FILE] [--labels FILE]'],
+  usage: ['vqa IMAGE QUESTION [--checkpoint FILE] [--tokenizer FILE] [--labels FILE]'],
   about:
     'Answers a question about an image. The answer is one of those that the checkpoint was fine-tuned on (3,129 in official ones); --labels names them. Each has a score of its own from 0 to 1.',
   flags: { ...modelFlags({ text: true, labels: true }), ...TOP },

@@ -117,7 +117,6 @@ test('flags and commands that do not exist, with the nearest that does', async (
     refuse(/--top needs a value: --top N/, 'classify', at('red.png'), ...checkpoint, '--top'),
     refuse(/--top needs a value/, 'classify', at('red.png'), ...checkpoint, '--top', '--json'),
     refuse(/--checkpoint was given twice/, 'classify', at('red.png'), ...checkpoint, ...checkpoint),
-    refuse(/needs --checkpoint/, 'classify', at('red.png')),
     refuse(/expects at least one image, got nothing; see beit3 classify --help/, 'classify', ...checkpoint),
     refuse(/expects an image and a question/, 'vqa', at('red.png'), 'how', 'many'),
     refuse(/the nearest is beit3_base_patch16_224_nlvr2/, 'inspect', 'beit3_base_patch_224_nlvr2'),
