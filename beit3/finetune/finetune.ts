@@ -157,10 +157,9 @@ async function freshModel(
   return model as AnyTaskModel;
 }
 
+/** All names, those of all layers as one. */
 function listed(names: readonly string[]): string {
-  const most = 8;
-  const shown = names.slice(0, most).join(', ');
-  return names.length > most ? `${shown} and ${names.length - most} more` : shown;
+  return [...new Set(names.map((name) => name.replace(/\.layers\.\d+\./, '.layers.*.')))].join(', ');
 }
 
 /** A copy beside what is exported, so that it is found there. */
