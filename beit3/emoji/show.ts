@@ -120,7 +120,7 @@ export function marked({ said, correct }: Said): string {
   return `${correct ? '\u2713' : '\u2717'} ${said}`;
 }
 
-const WIDEST = 44;
+const WIDEST = 58;
 
 function columns(rows: readonly (readonly string[])[]): string[] {
   const cut = (text: string) => (text.length > WIDEST ? `${text.slice(0, WIDEST - 3)}...` : text);

@@ -1,6 +1,6 @@
 /**
  * `npm run train:emoji`: trains the model that is shipped in beit3/zoo/emoji and measures it. A run that was stopped, by
- * whatever means, goes on when the command is given again. See README.md beside this file. Needs Node.
+ * whatever means, goes on when the command is given again. See beit3/zoo/emoji/README.md. Needs Node.
  */
 
 import { existsSync } from 'node:fs';
