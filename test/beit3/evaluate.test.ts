@@ -122,6 +122,8 @@ describe('evaluation', () => {
     // Images 4, 2, 0 (ids out of order) with 5, 5 and 3 texts; only the first row of each id has its picture.
     const imageIds = [4, 4, 4, 4, 4, 2, 2, 2, 2, 2, 0, 0, 0];
     const each = whole.images.length / SAMPLES;
+    // The pictures of 4 and 0 are equal: the one with the smaller id comes first.
+    whole.images.copyWithin(10 * each, 0, each);
     const pictures = Float32Array.from(whole.images, (v, i) => {
       const row = Math.floor(i / each);
       return imageIds.indexOf(imageIds[row]) === row ? v : Number.NaN;
@@ -190,14 +192,21 @@ describe('evaluation', () => {
       (error) => error instanceof InputError && /got none for image 3/.test(error.message),
     );
     // 64 tokens are the reference's default, but this model takes 14.
-    await evaluate('captioning', model, inBatches(batch, 3), { tokenizer });
+    const short = await evaluate('captioning', model, [batch], { tokenizer });
+    assert.deepEqual(short, await evaluate('captioning', model, [batch], { tokenizer, maxLength: 14 }));
     model.dispose();
+    const longer = tinyModel('captioning', { max_source_positions: 80 });
+    const long = await evaluate('captioning', longer, [batch], { tokenizer });
+    assert.deepEqual(long, await evaluate('captioning', longer, [batch], { tokenizer, maxLength: 64 }));
+    assert.notDeepEqual(long, await evaluate('captioning', longer, [batch], { tokenizer, maxLength: 14 }));
+    longer.dispose();
   });
 
   for (const task of TASKS) {
     it(`${task}: no byte stays, the mode comes back, and batches of any size give the same`, async () => {
       const live = backend.stats.liveBytes;
-      const model = tinyModel(task).train();
+      // In training mode layers would be left out at random.
+      const model = tinyModel(task, { drop_path_rate: 0.5 }).train();
       const batch = tinyBatch(task, 6);
       const given = task === 'captioning' ? { ...options[task], tokenizer: await tinyTokenizer() } : options[task];
       const seen: number[] = [];

@@ -27,10 +27,10 @@ export const CLASSES: Record<Task, number> = {
   retrieval: 0,
 };
 
-export function tinyModel<T extends Task>(task: T, seed = 1): TaskModels[T] & Module {
-  const config = parseConfig({ ...TINY, normalize_output: normalizesOutput(task) }, 'the test');
+export function tinyModel<T extends Task>(task: T, extra: object = {}): TaskModels[T] & Module {
+  const config = parseConfig({ ...TINY, normalize_output: normalizesOutput(task), ...extra }, 'the test');
   const spec = { task, config, numClasses: CLASSES[task] };
-  const builder = new Builder({ generator: new Generator(seed) });
+  const builder = new Builder({ generator: new Generator(1) });
   return createModel(builder, spec, { initialisation: 'magneto' }) as TaskModels[T] & Module;
 }
 
