@@ -10,6 +10,7 @@ import type { Backend } from '../../../core/backend.js';
 import { InputError, messageOf } from '../../../core/errors.js';
 import { Generator } from '../../../core/random.js';
 import { Builder } from '../../../nn/builder.js';
+import type { Chance } from '../benchmark/index.js';
 import { loadEmojiCorpus } from '../corpus.js';
 import { count, createLine, duration } from '../progress.js';
 import { makeFolder, writeWhole } from '../results.js';
@@ -49,13 +50,14 @@ async function trainEmoji(flags: JointFlags): Promise<void> {
     await writeWhole(place('classes.txt'), `${prepared.classes.join('\n')}\n`);
     const answerLines = prepared.answers.map((answer, label) => JSON.stringify({ answer, label }));
     await writeWhole(place('answer2label.txt'), `${answerLines.join('\n')}\n`);
-    const scores: Record<string, JointScores> = {};
+    const results: Record<string, { scores: JointScores; chance: Chance }> = {};
     for (const [name, split] of prepared.splits) {
-      scores[name] = await evaluateJoint({ model, corpus, ...prepared }, split);
-      say(`${name}: ${JSON.stringify(scores[name])}`);
+      const scores = await evaluateJoint({ model, corpus, ...prepared }, split);
+      results[name] = { scores, chance: split.chance };
+      say(`${name}: ${JSON.stringify(scores)}`);
     }
     const { steps, seed } = flags;
-    const recipe = { ...RECIPE, steps, seed, parameters: model.parameterCount(), ...done, scores };
+    const recipe = { ...RECIPE, steps, seed, parameters: model.parameterCount(), ...done, results };
     await writeWhole(place('recipe.json'), `${JSON.stringify(recipe, null, 2)}\n`);
     say(`The model, its tokenizer and what it scored lie in ${flags.output}.`);
   } finally {
