@@ -27,14 +27,12 @@ export function brighten(image: RgbImage, factor: number): RgbImage {
   );
 }
 
-/** Away from the smoothed picture; what leaves 0..255 comes in again at the other end. */
+/** Away from the smoothed picture; what leaves 0..255 comes in again at the other end, as storing in bytes does it. */
 export function sharpen(image: RgbImage, factor: number): RgbImage {
   const from = image.data;
   const { data } = smooth(image);
   const single = Math.fround(factor);
-  for (let i = 0; i < data.length; i++) {
-    data[i] = Math.trunc(Math.fround(data[i] + Math.fround(single * (from[i] - data[i])))) & 255;
-  }
+  for (let i = 0; i < data.length; i++) data[i] = Math.fround(data[i] + Math.fround(single * (from[i] - data[i])));
   return { ...image, data };
 }
 
