@@ -170,7 +170,8 @@ class Handlers:
         return handler.train_batch(model, **given)['loss']
 
 
-def train(official, engine, factory, stream, log, threads):
+def train(official, engine, factory, stream, log, threads, save=lambda header, weights: None, every=0):
+    """Trains on a stream of frames; gives its header and the weights to `save` at the end and every so many steps."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     header, state = next(stream)
@@ -202,7 +203,9 @@ def train(official, engine, factory, stream, log, threads):
         log.write(json.dumps({'step': step, 'task': task, 'loss': loss.item(), 'lr': fields['lr'], 'norm': norm,
                               'seconds': round(time.time() - begin, 2)}) + '\n')
         log.flush()
-    return header, model.weights() if average is None else average
+        if every and (step + 1) % every == 0:
+            save(header, average or model.weights())
+    save(header, average or model.weights())
 
 
 def main():
@@ -211,13 +214,17 @@ def main():
     p.add_argument('--torchscale', required=True, help='folder of the torchscale repository')
     p.add_argument('--losses', help='JSONL file for the loss of every batch; default: standard output')
     p.add_argument('--save', help='.safetensors file for the trained weights, in the layout of the initial ones')
+    p.add_argument('--save-every', type=int, default=0, metavar='N', help='also save after every N steps')
     p.add_argument('--threads', type=int, default=2)
     args = p.parse_args()
     modules = import_training(args.beit3, args.torchscale)
+
+    def save(header, weights):
+        if args.save:
+            save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, args.save, header.get('metadata', {}))
+
     with open(args.losses, 'w', encoding='utf-8') if args.losses else contextlib.nullcontext(sys.stdout) as log:
-        header, weights = train(*modules, frames(sys.stdin.buffer), log, args.threads)
-    if args.save:
-        save_file({k: v.detach().contiguous().clone() for k, v in weights.items()}, args.save, header.get('metadata', {}))
+        train(*modules, frames(sys.stdin.buffer), log, args.threads, save, args.save_every)
 
 
 if __name__ == '__main__':
