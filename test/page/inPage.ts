@@ -3,6 +3,7 @@
 import { READY } from '../../backends/wasm/workers/control.js';
 import {
   type Classification,
+  DataLoader,
   decodeImage,
   type ImagePipeline,
   type ParityReport,
@@ -10,6 +11,7 @@ import {
   preprocessImage,
   runParity,
   Tokenizer,
+  visionLanguageTraining,
 } from '../../beit3/index.js';
 import { tensor } from '../../core/tensor.js';
 import { type BackendOptions, disposeBackend, useBackend } from '../../index.js';
@@ -58,6 +60,26 @@ export async function seen(
 ): Promise<{ pixels: number[]; input: number[] }> {
   const image = await decodeImage(await fetched(path));
   return { pixels: [...image.data], input: [...preprocessImage(image, kind, { size })] };
+}
+
+/** The pixels of the training batches of an epoch: `copies` samples of one picture, all different by chance. */
+export async function trainingPixels(path: string, copies: number): Promise<number[]> {
+  const picture = await fetched(path);
+  const loader = new DataLoader(
+    {
+      task: 'imageclassification',
+      size: copies,
+      classes: copies,
+      vocabulary: null,
+      sample: (row) => ({ pictures: [picture], label: row }),
+      where: (row) => `row ${row}`,
+    },
+    { batchSize: 2, transform: visionLanguageTraining({ size: 16, randAugment: true }), training: true, seed: 3 },
+  );
+  const pixels: number[] = [];
+  for await (const { images } of loader.epoch(1)) pixels.push(...images);
+  await loader.close();
+  return pixels;
 }
 
 /** The likeliest classes of a picture. */

@@ -6,7 +6,14 @@ import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Browser, Page } from 'playwright-core';
 import { disposeBackend, loadBackend } from '../../backends/index.js';
-import { decodeImage, pipeline, preprocessImage, runParity } from '../../beit3/index.js';
+import {
+  DataLoader,
+  decodeImage,
+  pipeline,
+  preprocessImage,
+  runParity,
+  visionLanguageTraining,
+} from '../../beit3/index.js';
 import { writePhoto, writeTinyCheckpoint } from '../beit3/tinyModels.js';
 import { fixture, readJson } from '../support/fixtures.js';
 import { startBrowser } from './browser.js';
@@ -117,6 +124,32 @@ describe('in a page', { timeout: 120_000 }, () => {
       got,
       cases.map(({ ids, decoded }) => ({ ids, decoded })),
     );
+  });
+
+  inBrowser('training batches are those of Node', async () => {
+    const got = await isolated.call('trainingPixels', '/made/photo.png', 4);
+    const loader = new DataLoader(
+      {
+        task: 'imageclassification',
+        size: 4,
+        classes: 4,
+        vocabulary: null,
+        sample: (row) => ({ pictures: [join(folder, 'photo.png')], label: row }),
+        where: (row) => `row ${row}`,
+      },
+      {
+        batchSize: 2,
+        transform: visionLanguageTraining({ size: 16, randAugment: true }),
+        training: true,
+        seed: 3,
+        workers: 1,
+      },
+    );
+    const wanted: number[] = [];
+    for await (const { images } of loader.epoch(1)) wanted.push(...images);
+    await loader.close();
+    assert.equal(wanted.length, 4 * 3 * 16 * 16);
+    assert.deepEqual(got, wanted);
   });
 
   for (const kind of ['vl', 'imagenet'] as const) {
