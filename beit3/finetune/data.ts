@@ -2,7 +2,13 @@
 import { InputError } from '../../core/errors.js';
 import type { Beit3Config, Task } from '../config.js';
 import type { ClassificationBatch, TaskBatches } from '../data/batch.js';
-import { DataLoader, type DataSetOptions, type IndexedDataSet, openDataSet } from '../data/loader/index.js';
+import {
+  DataLoader,
+  type DataSet,
+  type DataSetOptions,
+  type IndexedDataSet,
+  openDataSet,
+} from '../data/loader/index.js';
 import { generatorOf } from '../data/loader/random.js';
 import type { IndexTask } from '../data/rows.js';
 import {
@@ -13,6 +19,7 @@ import {
   type TransformSpec,
   visionLanguageTraining,
 } from '../data/transforms/index.js';
+import { captionReferences, evaluatedSamples } from '../evaluate/dataSet.js';
 import type { Settings } from './settings.js';
 
 /** The transform of the pictures that are trained on. */
@@ -30,10 +37,19 @@ export function trainingTransform(task: Task, size: number, settings: Settings):
   });
 }
 
+/** What a run is validated with. */
+export interface Validation {
+  readonly samples: DataSet;
+  /** Words of each answer of vqav2. */
+  readonly answers: readonly string[] | undefined;
+  /** What captions are compared with, by picture. */
+  readonly references: ReadonlyMap<number, readonly string[]> | undefined;
+}
+
 export interface RunData {
   readonly train: IndexedDataSet;
   /** Null without validation. */
-  readonly validation: IndexedDataSet | null;
+  readonly validation: Validation | null;
   /** Optimiser steps in an epoch. */
   readonly stepsPerEpoch: number;
 }
@@ -43,7 +59,7 @@ export async function openRunData(
   task: IndexTask,
   options: DataSetOptions,
   settings: Settings,
-  validates: boolean,
+  { validates, note }: { readonly validates: boolean; readonly note: (text: string) => void },
 ): Promise<RunData> {
   const classes = settings.nbClasses ?? undefined;
   const train = await openDataSet(task, 'train', { ...options, classes });
@@ -61,7 +77,20 @@ export async function openRunData(
     if (!(error instanceof InputError)) throw error;
     throw new InputError(`${error.message.replace(/\.$/, '')}; or leave validation out with --no-eval.`);
   });
-  return { train, validation, stepsPerEpoch };
+  const samples = evaluatedSamples<Task>(validation);
+  const { tokenizer } = options;
+  if (validation.task !== 'captioning' || !tokenizer) {
+    const answers = validation.task === 'vqav2' ? validation.labels : undefined;
+    return { train, validation: { samples, answers, references: undefined }, stepsPerEpoch };
+  }
+  const found = await captionReferences(validation, samples, { folders: [options.data], tokenizer });
+  if (found === null) {
+    note(
+      `No validation: ${options.data} has no captions of the val split (coco_karpathy_val_gt.json, dataset_coco.json).`,
+    );
+    return { train, validation: null, stepsPerEpoch };
+  }
+  return { train, validation: { samples, answers: undefined, references: found.references }, stepsPerEpoch };
 }
 
 export function trainingLoader(
@@ -85,9 +114,9 @@ export function trainingLoader(
   });
 }
 
-export function validationLoader(data: IndexedDataSet, config: Beit3Config, settings: Settings): DataLoader<Task> {
-  const pipeline = data.task === 'imageclassification' ? 'imagenet' : 'vl';
-  return new DataLoader<Task>(data, {
+export function validationLoader(samples: DataSet, config: Beit3Config, settings: Settings): DataLoader<Task> {
+  const pipeline = samples.task === 'imageclassification' ? 'imagenet' : 'vl';
+  return new DataLoader<Task>(samples, {
     training: false,
     batchSize: settings.evalBatchSize ?? Math.max(1, Math.floor(1.5 * settings.batchSize)),
     workers: settings.workers ?? undefined,

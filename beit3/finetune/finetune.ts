@@ -65,7 +65,10 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
     throw new InputError(`This model takes ${longest} tokens of a text at most; give --num-max-bpe-tokens ${longest}.`);
   const settings = { ...resolved.settings, numMaxBpeTokens: longest };
   const inputs = { data: folder, tokenizer: tokenizer ?? undefined, maxTokens: longest };
-  const data = await openRunData(options.task, inputs, settings, options.validate !== false);
+  const data = await openRunData(options.task, inputs, settings, {
+    validates: options.validate !== false,
+    note,
+  });
   const spec: ModelSpec & { task: Task } = { task, config, numClasses: data.train.classes };
   const fingerprint: Fingerprint = {
     task: options.task,

@@ -265,17 +265,18 @@ export class Run {
     const { data, spec, settings, trainer, tokenizer, options } = this.parts;
     const { validation } = data;
     if (validation === null) return null;
-    this.validationLoader ??= validationLoader(validation, spec.config, settings);
+    this.validationLoader ??= validationLoader(validation.samples, spec.config, settings);
     const loader = this.validationLoader;
     const judge = () =>
       evaluate(spec.task, trainer.model, loader.epoch(0), {
         signal: options.signal,
         tokenizer: tokenizer ?? undefined,
-        answers: spec.task === 'vqav2' ? validation.labels : undefined,
+        answers: validation.answers,
+        references: validation.references,
         numBeams: settings.numBeams,
         lengthPenalty: settings.lengthPenalty,
         maxLength: settings.numMaxBpeTokens,
-        onProgress: (done) => this.onEvent({ type: 'validation', done, total: validation.size }),
+        onProgress: (done) => this.onEvent({ type: 'validation', done, total: validation.samples.size }),
       });
     try {
       return await (trainer.ema ? trainer.ema.with(judge) : judge());

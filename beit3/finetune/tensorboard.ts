@@ -110,9 +110,9 @@ export class TensorBoardWriter {
 
   private constructor(readonly path: string) {}
 
-  /** `from` is the first step that is written. Throws InputError when the folder cannot be written to. */
-  static async open(folder: string, from: number): Promise<TensorBoardWriter> {
-    const { mkdir } = await import('node:fs/promises');
+  /** `done` is the number of steps that stay; numbers of later ones in other files are dropped by readers. Throws InputError when the folder cannot be written to. */
+  static async open(folder: string, done: number): Promise<TensorBoardWriter> {
+    const { mkdir, readdir } = await import('node:fs/promises');
     const { join } = await import('node:path');
     const { hostname } = await import('node:os');
     await mkdir(folder, { recursive: true }).catch((error: unknown) => diskError(folder, error));
@@ -121,7 +121,8 @@ export class TensorBoardWriter {
     const name = `events.out.tfevents.${now.toFixed(3)}.${hostname().replace(/[^\w.-]/g, '_')}`;
     const writer = new TensorBoardWriter(join(folder, name));
     writer.pending.push(frame(versionEvent(now)));
-    if (from > 0) writer.pending.push(frame(restartEvent(now, from)));
+    const isFirst = (await readdir(folder)).length === 0;
+    if (!isFirst) writer.pending.push(frame(restartEvent(now, done === 0 ? 0 : done + 1)));
     await writer.flush();
     return writer;
   }

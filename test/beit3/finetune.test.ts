@@ -90,7 +90,7 @@ const KEYS = {
   vqav2: 'score',
   nlvr2: 'acc',
   retrieval: 'average_score',
-  captioning: null,
+  captioning: 'CIDEr',
 } as const;
 
 describe('finetune', () => {
@@ -103,8 +103,8 @@ describe('finetune', () => {
       assert.equal(steps[0].lr, 0, 'warm-up begins at 0');
       assert.ok(steps[1].lr > 0);
       const last = epochs.at(-1);
-      if (KEYS[TASK_OF[task]] !== null) assert.equal(last?.key, KEYS[TASK_OF[task]]);
-      assert.notEqual(last?.validation, null);
+      assert.equal(last?.key, KEYS[TASK_OF[task]]);
+      assert.ok(Number.isFinite(last?.validation?.[KEYS[TASK_OF[task]]]));
       assert.deepEqual(result.models, [
         join(result.models[0], '..', 'model.safetensors'),
         join(result.models[0], '..', 'model.pth'),
@@ -178,6 +178,15 @@ describe('finetune', () => {
     const [before, tuned] = [await weightsOf(source), await weightsOf(result.models[0])];
     for (const name of ['beit3.text_embed.weight', 'beit3.encoder.layers.1.ffn.B.fc1.weight'])
       assert.deepEqual(tuned.get(name), before.get(name));
+  });
+
+  it('captions are not validated where there are none to compare them with', async () => {
+    const data = at('without');
+    await cp(at('data', 'coco_captioning'), data, { recursive: true });
+    await rm(join(data, 'dataset_coco.json'));
+    const { notes, epochs } = await told(tiny('coco_captioning', { data, steps: 1 }));
+    assert.match(notes.join('\n'), /^No validation: .* has no captions of the val split/m);
+    assert.equal(epochs[0].validation, null);
   });
 
   it('gradients of several batches add up to those of one', async () => {
