@@ -41,7 +41,18 @@ export {
   type TransformSpec,
   visionLanguageTraining,
 } from './data/transforms/index.js';
+export {
+  type CaptionReferences,
+  captionReferences,
+  type DataReport,
+  type EvaluateDataOptions,
+  evaluateDataSet,
+  evaluatedSamples,
+  type ReferenceOptions,
+  type TrainingLoading,
+} from './evaluate/dataSet.js';
 export { type EvaluateOptions, type EvaluationReport, evaluate } from './evaluate/index.js';
+export { readAnsweredQuestions, readCaptionReferences } from './evaluate/references.js';
 export {
   type EpochRecord,
   type ExportFormat,

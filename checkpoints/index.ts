@@ -4,6 +4,7 @@ export { type NpyArray, npyBytes, parseNpy, writeNpy } from './npy.js';
 export { InertObject, isTensorEntry, type Plain } from './plain.js';
 export { resizePositions } from './positions.js';
 export { type PthOptions, pthBytes, writePth } from './pth/write.js';
+export { PUBLISHED, type Published, publishedResults } from './published.js';
 export { cacheDirectory, type PullOptions, type PullProgress, pull } from './pull.js';
 export { safetensorsBytes, writeSafetensors } from './safetensorsWriter.js';
 export { type ByteSink, collectBytes, writeFileAtomically } from './sink.js';
