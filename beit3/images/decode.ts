@@ -14,7 +14,7 @@ const MAX_SIDE = 65_535;
 const MAX_FILE_BYTES = 512 * 2 ** 20;
 
 export interface DecodeOptions {
-  /** What shows through transparent pixels; by default transparency is dropped and the colours below it count. */
+  /** What shows through transparent pixels (but of GIF files); by default transparency is dropped and the colours below it count. */
   readonly background?: 'white';
 }
 

@@ -61,6 +61,20 @@ describe('decoding images', () => {
     assert.ok(samples.length >= 35);
   });
 
+  it('puts white behind transparent pixels when asked to', async () => {
+    const { default: sharp } = await import('sharp');
+    const pixels = Uint8Array.from([255, 0, 0, 128, 0, 0, 0, 0, 7, 8, 9, 255]);
+    const file = new Uint8Array(
+      await sharp(pixels, { raw: { width: 3, height: 1, channels: 4 } })
+        .png()
+        .toBuffer(),
+    );
+    assert.deepEqual([...(await decodeImage(file)).data], [255, 0, 0, 0, 0, 0, 7, 8, 9]);
+    const { data } = await decodeImage(file, { background: 'white' });
+    assert.ok(Math.abs(data[1] - 127) <= 1 && data[1] === data[2], String(data));
+    assert.deepEqual([data[0], ...data.subarray(3)], [255, 255, 255, 255, 7, 8, 9]);
+  });
+
   it('takes a path, a file URL, a data URL, a Blob and bytes', async () => {
     const url = new URL('images/rocket.jpg', fixtures);
     const bytes = new Uint8Array(readFileSync(url));

@@ -122,6 +122,11 @@ describe('one model for five tasks', () => {
       model.dispose();
     }
     joint.dispose();
+    assert.equal(parseConfig({}, 'test', config).image_background, undefined);
+    assert.throws(
+      () => parseConfig({ image_background: 'red' }, 'x.json', config),
+      /x\.json: expected image_background/,
+    );
   });
 
   it('sees batches that are a function of seed and step alone', () => {

@@ -99,6 +99,17 @@ describe('training on emoji', () => {
     assert.notDeepEqual((await run(2)).losses, one.losses);
   });
 
+  it('goes on from a model that is given', async () => {
+    const { model: start, losses: before } = await trainEmojiModel(
+      training({ until: { steps: 250 }, augmentation: null, labels: 1 }),
+    );
+    const again = training({ start, seed: 2, until: { steps: 5 }, augmentation: null, labels: 1 });
+    const { model, losses } = await trainEmojiModel(again);
+    assert.equal(model, start);
+    assert.ok(losses[0] < 0.1 * before[0], `${losses[0]} after ${before[0]}`);
+    model.dispose();
+  });
+
   it('holds no more memory after thirty steps than after two, and none in the end', async () => {
     const start = backend.stats.liveBytes;
     const live: number[] = [];
@@ -281,6 +292,16 @@ describe('contact sheet', () => {
   const html = contactSheet({
     title: 'a <b> & "c"',
     summary: ['x < y'],
+    cards: [
+      {
+        pictures: [picture, picture],
+        text: 'both & "all"',
+        said: [
+          { said: '<true>', correct: true },
+          { said: 'false', correct: false },
+        ],
+      },
+    ],
     rows: [
       {
         query: '<script>alert(1)</script>',
@@ -304,7 +325,8 @@ describe('contact sheet', () => {
   it('marks the right pictures, says where one came that is not shown, and loads nothing', () => {
     assert.equal(html.match(/class="correct"/g)?.length, 1);
     assert.ok(html.includes('at place 7') && html.includes('-0.25'));
-    assert.equal(html.match(/<img /g)?.length, 3);
+    assert.equal(html.match(/<img /g)?.length, 5);
+    assert.ok(html.includes('<small class="yes">\u2713 &lt;true&gt;</small><small>\u2717 false</small>'));
     assert.ok(!/(src|href)="(?!data:|&quot;)/.test(html) && !html.includes('url('));
   });
 });
@@ -315,6 +337,14 @@ describe('flags and lines of the quickstart', () => {
     const flags = parseFlags(['--minutes=0.5', '--seed', '7', '--output', 'x', '--threads', '1', '--steps', '9']);
     assert.deepEqual([flags.minutes, flags.seed, flags.output, flags.threads, flags.steps], [0.5, 7, 'x', 1, 9]);
     assert.ok(Object.keys(DEFAULTS).every((name) => usage().includes(`--${name} `)));
+  });
+
+  it('of the size are for a model from nothing', () => {
+    assert.equal(parseFlags([]).from, 'shipped');
+    assert.equal(parseFlags(['--width', '64']).from, 'nothing');
+    assert.equal(parseFlags(['--from', 'nothing']).width, DEFAULTS.width);
+    assert.throws(() => parseFlags(['--from', 'shipped', '--layers', '1']), /--layers is for a model from nothing/);
+    assert.throws(() => parseFlags(['--from', 'here']), /--from must be shipped or nothing, got "here"/);
   });
 
   it('are refused in one sentence', () => {

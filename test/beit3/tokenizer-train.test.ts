@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { cleanText, emojiTexts, trainEmojiTokenizer } from '../../beit3/emoji/text.js';
+import { Tokenizer } from '../../beit3/tokenizer/index.js';
 import { trainUnigram, type UnigramPiece } from '../../beit3/tokenizer/train.js';
 import { InputError } from '../../core/errors.js';
 
@@ -93,6 +94,20 @@ describe('unigram trainer', () => {
     assert.ok(
       pieces.every((p) => !/\p{Surrogate}/u.test(p.piece) && !p.piece.includes('\0') && Number.isFinite(p.score)),
     );
+  });
+
+  it('can fold case by itself', () => {
+    const texts = ['red apple', 'zebra face', 'quick brown fox jumps over the lazy dog'];
+    const folding = Tokenizer.fromBytes(trainUnigram(texts, { vocabularySize: 130, foldCase: true }).bytes);
+    const plain = Tokenizer.fromBytes(trainUnigram(texts, { vocabularySize: 130 }).bytes);
+    const letters = 'abcdefghijklmnopqrstuvwxyz';
+    assert.deepEqual(folding.encode(letters.toUpperCase()), folding.encode(letters));
+    assert.deepEqual(folding.encode('Red APPLE [{@'), plain.encode('red apple [{@'));
+    assert.equal(
+      folding.decode(folding.encode('\u00c9 Zebra').ids),
+      folding.decode(folding.encode('\u00c9 zebra').ids),
+    );
+    assert.notDeepEqual(plain.encode('RED'), plain.encode('red'));
   });
 
   it('says what is wrong with a request', () => {
