@@ -65,7 +65,7 @@ export async function writeEmojiIndex(corpus: EmojiCorpus, options: EmojiIndexOp
   await expectFree(output);
   const benchmark = emojiBenchmark(corpus, options);
   const temporary = `${output}.${Math.random().toString(36).slice(2, 10)}.tmp`;
-  const remove = (): void => rmSync(temporary, { recursive: true, force: true });
+  const remove = (): void => rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
   process.once('exit', remove);
   try {
     await mkdir(temporary, { recursive: true });
