@@ -201,8 +201,8 @@ test('linearBackwardWeights and the three multiwayLinear kernels', async () => {
         fc.constantFrom(1, 2, 3),
         fc.constantFrom(2, 3, 9, 20),
         fc.nat(),
-        fc.constantFrom(1, 5, 12, 19),
-        fc.constantFrom(1, 4, 9, 16),
+        fc.constantFrom(1, 5, 12, 19, 35),
+        fc.constantFrom(1, 4, 9, 16, 21, 37),
         fc.boolean(),
         fc.nat(),
         (B, L, cut, k, n, active, seed) => {

@@ -33,7 +33,7 @@ export interface Product {
 /** Rows up to which dot products beat packing. */
 const FEW_ROWS = 8;
 /** Packed copies held at a time. */
-const PACKED_BYTES = 32 << 20;
+export const PACKED_BYTES = 32 << 20;
 /** A chunk of work, in multiply-adds. */
 const SMALL_CHUNK = 250_000;
 const LARGE_CHUNK = 4_000_000;
@@ -44,7 +44,7 @@ const PACK_CHUNK = 16384;
 /** Rows of a chunk: with a block of inner indices their packed panels stay in the second-level cache. */
 const CHUNK_ROWS = 256;
 
-const roundUp = (n: number, to: number): number => Math.ceil(n / to) * to;
+export const roundUp = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /** Computes a product; depth must not be 0. */
 export function multiply(rt: Runtime, p: Product): void {
@@ -170,7 +170,7 @@ function pack(rt: Runtime, depth: number, a: Packing, b: Packing): void {
 }
 
 /** Distances of what the store adds. */
-function epilogueOf(p: Product): { bias: number; kept: number; residual: number } {
+function epilogueOf(p: Omit<Product, 'a' | 'b'>): { bias: number; kept: number; residual: number } {
   const c = p.c.address;
   return { bias: p.bias ?? 0, kept: (p.kept ?? c) - c, residual: (p.residual ?? c) - c };
 }
@@ -188,29 +188,45 @@ function multiplyPart(rt: Runtime, p: Product): void {
     const a = packingOf(p, 'a', tables, packed);
     const b = packingOf(p, 'b', tables + 4 * aCount, packed + bAt);
     pack(rt, p.depth, a, b);
-    const plan = rectangles(p.batches, p.rows, p, rt.threads);
-    multiplyKernel(rt, p.epilogue ?? PLAIN)(
-      {
-        a: a.target,
-        aBatchBytes: aCount === 1 ? 0 : a.bytes,
-        b: b.target,
-        bBatchBytes: bCount === 1 ? 0 : b.bytes,
-        c: p.c.address,
-        cBatchBytes: 4 * p.c.batch,
-        cRow: 4 * p.c.row,
-        rows: p.rows,
-        columns: p.columns,
-        depth: p.depth,
-        rowPanelsPer: plan.rowPanels,
-        rowChunks: plan.rowChunks,
-        columnPanelsPer: plan.columnPanels,
-        columnChunks: plan.columnChunks,
-        ...epilogueOf(p),
-      },
-      p.batches * plan.rowChunks * plan.columnChunks,
-      { scratch: 4 * ROWS * COLUMNS },
+    runPacked(
+      rt,
+      p,
+      { target: a.target, bytes: aCount === 1 ? 0 : a.bytes },
+      { target: b.target, bytes: bCount === 1 ? 0 : b.bytes },
     );
   });
+}
+
+/** Panels of one matrix, or of one for each batch element so many bytes apart. */
+interface Packed {
+  readonly target: number;
+  readonly bytes: number;
+}
+
+/** Multiplies operands that are packed already. */
+export function runPacked(rt: Runtime, p: Omit<Product, 'a' | 'b'>, a: Packed, b: Packed): void {
+  const plan = rectangles(p.batches, p.rows, p, rt.threads);
+  multiplyKernel(rt, p.epilogue ?? PLAIN)(
+    {
+      a: a.target,
+      aBatchBytes: a.bytes,
+      b: b.target,
+      bBatchBytes: b.bytes,
+      c: p.c.address,
+      cBatchBytes: 4 * p.c.batch,
+      cRow: 4 * p.c.row,
+      rows: p.rows,
+      columns: p.columns,
+      depth: p.depth,
+      rowPanelsPer: plan.rowPanels,
+      rowChunks: plan.rowChunks,
+      columnPanelsPer: plan.columnPanels,
+      columnChunks: plan.columnChunks,
+      ...epilogueOf(p),
+    },
+    p.batches * plan.rowChunks * plan.columnChunks,
+    { scratch: 4 * ROWS * COLUMNS },
+  );
 }
 
 /** The same without packing A: only B is, and tables say where the rows of A and C lie. */
@@ -259,7 +275,12 @@ function multiplyRows(rt: Runtime, p: Product): void {
 }
 
 /** How the result is cut into chunks: enough of them for all threads, large enough to be worth a claim. */
-function rectangles(batches: number, rows: number, { columns, depth }: Product, threads: number) {
+function rectangles(
+  batches: number,
+  rows: number,
+  { columns, depth }: Pick<Product, 'columns' | 'depth'>,
+  threads: number,
+) {
   const total = batches * rows * columns * depth;
   const aPanels = Math.ceil(rows / ROWS);
   const bPanels = Math.ceil(columns / COLUMNS);

@@ -1,9 +1,8 @@
 /** Linear layers with two sets of weights: rows before the split use A, the others B, in one result. */
 import type { Kernel, View } from '../../../core/backend.js';
-import { copy } from '../copy.js';
 import { multiply } from '../gemm/index.js';
+import { multiplyTransposed } from '../gemm/transposed.js';
 import type { Runtime } from '../runtime.js';
-import { weightGradients } from './linearBackwardWeights.js';
 import { allFloat } from './views.js';
 
 interface Attrs {
@@ -100,32 +99,13 @@ export function multiwayLinearBackwardWeights(rt: Runtime): Kernel {
         segments(all, split).forEach(({ start, length }, i) => {
           const dw = i === 0 ? dwA : dwB;
           const db = bias ? (i === 0 ? dbA : dbB) : null;
-          withRows(rt, dz, start, length, (g) => {
-            withRows(rt, x, start, length, (rows) => {
-              weightGradients(rt, g, rows, batches * length, n, k, rt.address(dw), rt.addressOf(db));
-            });
+          const [left, right] = [dz, x].map((v) => {
+            const width = v.shape[2];
+            return { addresses: batchAddresses(rt, v, start), length, row: width, width };
           });
+          multiplyTransposed(rt, left, right, rt.address(dw), rt.addressOf(db));
         });
       };
     },
   };
-}
-
-/** The rows of a segment of x [B, L, D], next to each other. */
-function withRows(rt: Runtime, x: View, start: number, length: number, use: (address: number) => void): void {
-  const [batches, all, width] = x.shape;
-  const address = rt.address(x) + 4 * start * width;
-  if (batches === 1) {
-    use(address);
-    return;
-  }
-  const shape = [batches, length * width];
-  rt.temporary(4 * batches * length * width, (pointer, block) => {
-    copy(
-      rt,
-      { ...x, shape, strides: [all * width, 1], offset: x.offset + start * width },
-      { block, dtype: 'float32', shape, strides: [length * width, 1], offset: 0 },
-    );
-    use(pointer);
-  });
 }
