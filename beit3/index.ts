@@ -45,6 +45,7 @@ export {
   type CaptionReferences,
   captionReferences,
   type DataReport,
+  defaultBatchSize,
   type EvaluateDataOptions,
   evaluateDataSet,
   evaluatedSamples,

@@ -4,7 +4,12 @@ import type { Beit3Config, ModelSpec, Task } from '../beit3/config.js';
 import type { TaskSamples } from '../beit3/data/dataSet.js';
 import { type DataSet, type IndexedDataSet, openDataSet, TASK_OF } from '../beit3/data/loader/index.js';
 import { INDEX_KINDS, type IndexSplit, type IndexTask } from '../beit3/data/rows.js';
-import { captionReferences, type EvaluateDataOptions, evaluatedSamples } from '../beit3/evaluate/dataSet.js';
+import {
+  captionReferences,
+  defaultBatchSize,
+  type EvaluateDataOptions,
+  evaluatedSamples,
+} from '../beit3/evaluate/dataSet.js';
 import { readAnsweredQuestions } from '../beit3/evaluate/references.js';
 import type { TaskModels } from '../beit3/heads/index.js';
 import { loadOptions, openBackend } from '../beit3/pipeline/session.js';
@@ -84,7 +89,7 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
   );
   const samples = evaluatedSamples<Task>(indexed, args.whole('limit', 1, Number.MAX_SAFE_INTEGER));
   const notes = samplesNotes(args, indexed, samples);
-  const batchSize = args.whole('batch-size', 1, 1 << 16) ?? 16;
+  const batchSize = args.whole('batch-size', 1, 1 << 16) ?? defaultBatchSize(spec.config);
   const isReference = args.has('reference-compatible');
   const total = isReference ? Math.floor(samples.size / batchSize) * batchSize : samples.size;
   if (isReference) {

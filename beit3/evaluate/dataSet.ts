@@ -1,7 +1,7 @@
 /** Evaluation on a data set of index files, with the references and annotations that belong to it. Node only. */
 import { InputError } from '../../core/errors.js';
 import type { Module } from '../../nn/module.js';
-import type { Beit3Config, Task } from '../config.js';
+import { type Beit3Config, patchCount, type Task } from '../config.js';
 import type { TaskSamples } from '../data/dataSet.js';
 import { DataLoader, type DataSet, type IndexedDataSet, type SkippedSample, subset } from '../data/loader/index.js';
 import { evaluation, imageNetTraining, type TransformSpec, visionLanguageTraining } from '../data/transforms/index.js';
@@ -19,7 +19,7 @@ export interface TrainingLoading {
 }
 
 export interface EvaluateDataOptions extends EvaluateOptions {
-  /** Samples in a batch; default 16. It changes nothing but speed and memory. */
+  /** Samples in a batch; defaultBatchSize without it. It changes nothing but speed and memory. */
   readonly batchSize?: number;
   /** Threads that load pictures; 0 = this one. */
   readonly workers?: number;
@@ -37,7 +37,14 @@ export interface DataReport extends EvaluationReport {
   readonly skipped: number;
 }
 
-const BATCH = 16;
+const MOST_SAMPLES = 16;
+/** Positions in a batch: more make nothing faster on processors, and captions keep the keys and values of all. */
+const POSITIONS = 4096;
+
+/** Samples in a batch of which models of all sizes have room in memory: 16 at 224 pixels, 4 at 480, 1 at 768. */
+export function defaultBatchSize(config: Beit3Config): number {
+  return Math.min(MOST_SAMPLES, Math.max(1, Math.floor(POSITIONS / (patchCount(config) + 1))));
+}
 
 /** The samples that are evaluated: the first `limit`, and of captioning each picture once, however many captions it has. */
 export function evaluatedSamples<T extends Task>(data: DataSet<T>, limit = data.size): DataSet<T> {
@@ -61,7 +68,7 @@ export async function evaluateDataSet<T extends Task>(
   config: Beit3Config,
   options: EvaluateDataOptions = {},
 ): Promise<DataReport> {
-  const { batchSize = BATCH, workers, skipBroken, onSkip, asTraining } = options;
+  const { batchSize = defaultBatchSize(config), workers, skipBroken, onSkip, asTraining } = options;
   const loader = new DataLoader<T>(data, {
     training: asTraining !== undefined,
     seed: asTraining?.seed ?? 0,

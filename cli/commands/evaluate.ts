@@ -19,7 +19,11 @@ export const command: Command = {
     data: { value: 'DIR', help: 'The folder of the images and of the index files. Required.' },
     index: { value: 'DIR', help: 'The folder of the index files.', default: 'the folder of --data' },
     split: { value: 'NAME', help: 'val, test, or for vqav2 test-dev.', default: 'test' },
-    'batch-size': { value: 'N', help: 'Samples at a time; the numbers do not depend on it.', default: '16' },
+    'batch-size': {
+      value: 'N',
+      help: 'Samples at a time; the numbers do not depend on it.',
+      default: '16 at 224 pixels, 4 at 480',
+    },
     annotations: {
       value: 'FILE',
       help: "What people said: captions in COCO's format or Karpathy's dataset_coco.json; for vqav2 v2_mscoco_val2014_annotations.json, for accuracy by ten annotators.",

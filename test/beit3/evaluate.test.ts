@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { disposeBackend, useBackend } from '../../backends/index.js';
-import { TASKS, type Task } from '../../beit3/config.js';
+import { SIZES, TASKS, type Task } from '../../beit3/config.js';
+import { defaultBatchSize } from '../../beit3/evaluate/dataSet.js';
 import { type EvaluateOptions, evaluate } from '../../beit3/evaluate/index.js';
 import { generate } from '../../beit3/generate.js';
 import { retrievalRecall } from '../../beit3/metrics/index.js';
@@ -242,6 +243,14 @@ describe('evaluation', () => {
     assert.equal(isOpen, false);
     model.dispose();
     assert.equal(backend.stats.liveBytes, live);
+  });
+
+  it('takes as many samples at a time as large models have room for', () => {
+    const at = (resolution: number) => defaultBatchSize({ ...SIZES.large, img_size: resolution });
+    assert.deepEqual(
+      [32, 224, 384, 480, 768, 2048].map((side) => at(side)),
+      [16, 16, 7, 4, 1, 1],
+    );
   });
 
   it('refuses what cannot be evaluated', async () => {
