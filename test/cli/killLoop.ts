@@ -30,7 +30,7 @@ export async function tinyRun(folder: string, ...flags: string[]): Promise<(outp
   return (output) => [
     ...['finetune', 'coco_retrieval', '--data', join(folder, 'data'), '--output', join(folder, output)],
     ...['--config', join(folder, 'tiny.json'), '--tokenizer', fixture('tokenizer.spm')],
-    ...['--initialisation', 'magneto', '--batch-size', '4', '--warmup-epochs', '1', '--workers', '1', ...flags],
+    ...['--initialisation', 'magneto', '--batch-size', '4', '--warmup-epochs', '1', ...flags],
   ];
 }
 
@@ -57,7 +57,18 @@ export interface KillReport {
 /** Kills a run `kills` times at random moments; throws where anything differs from a run that was left alone. */
 export async function killLoop(folder: string, kills: number, epochs: number): Promise<KillReport> {
   const random = ['--randaug', '--drop-path', '0.2', '--model-ema', '--model-ema-decay', '0.9', '--seed', '7'];
-  const often = ['--update-freq', '2', '--save-steps', '1', '--clip-grad', '1', '--epochs', String(epochs)];
+  const often = [
+    '--update-freq',
+    '2',
+    '--save-steps',
+    '1',
+    '--clip-grad',
+    '1',
+    '--workers',
+    '1',
+    '--epochs',
+    String(epochs),
+  ];
   const run = await tinyRun(folder, ...random, ...often);
   const alone = await beit3(run('alone'));
   assert.equal(alone.code, 0, alone.stderr);
