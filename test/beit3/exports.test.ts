@@ -43,8 +43,8 @@ describe('exports of fine-tuned models', () => {
         await checkpoint.close();
         assert.deepEqual(shapes, found[task].names, file);
 
-        const { model } = await loadModel(file, { backend });
-        const outputs = await outputsOf(model, batchFor(task), backend);
+        const { model, spec } = await loadModel(file, { backend });
+        const outputs = await outputsOf(model, batchFor(spec), backend);
         model.dispose();
         assert.deepEqual(Object.keys(outputs), Object.keys(found[task].outputs));
         for (const [name, theirs] of Object.entries(found[task].outputs)) {

@@ -4,9 +4,8 @@
     node dist/test/reference/exports.js out/exports
     python test/reference/load_export.py --beit3 unilm/beit3 --torchscale torchscale out/exports
 
-Of each task the folder holds an export as `beit3 finetune` leaves it, TASK.safetensors and TASK.pth, and TASK.json with
-a batch and what our model makes of it. --fixture also writes what PyTorch found (the names and shapes of the official
-model and its outputs) for test/beit3/exports.test.ts.
+The folder holds a TASK.json for each task: names of exports, a batch, and what our model makes of it. --fixture also
+writes what PyTorch found (the names and shapes of the official models and their outputs) for test/beit3/exports.test.ts.
 """
 import argparse
 import json
@@ -16,7 +15,7 @@ import sys
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from train import CLASSES, import_training, official_model
+from train import import_training, official_model
 
 TOLERANCE = 1e-5
 
@@ -41,13 +40,13 @@ def outputs(task, model, batch):
         return {'image': pictures, 'text': texts}
 
 
-def states(folder, task):
-    """The weights of each file of a task, by the suffix."""
-    file = folder / f'{task}.safetensors'
+def read(file):
+    """The config inside an export and its weights."""
+    if file.endswith('.pth'):
+        saved = torch.load(file, map_location='cpu', weights_only=True)
+        return json.loads(saved['config']), saved['model']
     with safe_open(file, 'pt') as opened:
-        config = json.loads(opened.metadata()['config'])
-    saved = torch.load(folder / f'{task}.pth', map_location='cpu', weights_only=True)
-    return config, {'safetensors': load_file(file), 'pth': saved.get('model', saved)}
+        return json.loads(opened.metadata()['config']), load_file(file)
 
 
 def main():
@@ -59,19 +58,17 @@ def main():
     args = p.parse_args()
     official, _, _ = import_training(args.beit3, args.torchscale)
     found, failed = {}, False
-    for task in CLASSES:
-        config, files = states(args.folder, task)
-        ours = json.loads((args.folder / f'{task}.json').read_text())
-        if config['task'] != task:
-            sys.exit(f'{task}.safetensors says that it is for {config["task"]}.')
-        for suffix, state in files.items():
+    for path in sorted(args.folder.glob('*.json')):
+        task, ours = path.stem, json.loads(path.read_text())
+        for file in ours['files']:
+            config, state = read(file)
             model = official_model(official, task, config, config['num_classes']).eval()
             model.load_state_dict(state, strict=True)
             theirs = outputs(task, model, ours['batch'])
             far = max((torch.tensor(ours['outputs'][name]).reshape(value.shape) - value).abs().max().item()
                       for name, value in theirs.items())
             failed |= not far <= TOLERANCE
-            print(f'{task}.{suffix}: {len(state)} tensors load strictly; outputs differ by at most {far:.1e}')
+            print(f'{task}: all {len(state)} tensors of {file} load strictly; outputs differ by at most {far:.1e}')
         found[task] = {'names': {name: list(value.shape) for name, value in model.state_dict().items()},
                        'outputs': {name: [float(f'{v:.8g}') for v in value.flatten().tolist()] for name, value in theirs.items()}}
     if args.fixture:

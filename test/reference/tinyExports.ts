@@ -1,11 +1,12 @@
 /** Tiny models after a little training, exported as fine-tuning exports them, and what they make of a batch. */
 import { join } from 'node:path';
-import type { Task } from '../../beit3/config.js';
+import type { ModelSpec, Task } from '../../beit3/config.js';
 import { exportWeights, unusedWeights } from '../../beit3/finetune/export.js';
 import type { TaskModels } from '../../beit3/heads/index.js';
 import type { Backend } from '../../core/backend.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
+import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
 import { arraysOf, type TaskBatch } from './stream.js';
@@ -31,10 +32,33 @@ export async function exportTiny(task: Task, folder: string, backend: Backend): 
   }
 }
 
-/** A batch of a task that no training saw in this order. */
-export function batchFor(task: Task): TaskBatch {
-  const [{ batches }] = tinySteps(task, 1);
-  return batches[0];
+/** A batch of random pictures and texts for a model of these sizes. */
+export function batchFor({ task, config }: ModelSpec, size = 3): TaskBatch {
+  const { img_size: side, vocab_size, max_source_positions } = config;
+  const g = new Generator(11);
+  const image = { size, side, images: g.normal(size * 3 * side * side), files: [] };
+  const length = Math.min(9, max_source_positions - 2);
+  const ids = g.integers(size * length, 4, vocab_size - 1);
+  // The first text has the whole length, and each one after a word less.
+  const padding = Uint8Array.from(ids, (_, i) => (i % length >= length - Math.floor(i / length) ? 1 : 0));
+  const text = { ...image, ids: ids.map((id, i) => (padding[i] ? 1 : id)), padding, length };
+  const zeros = new Int32Array(size);
+  switch (task) {
+    case 'imageclassification':
+      return { task, batch: { ...image, labels: zeros, targets: null } };
+    case 'vqav2':
+      return { task, batch: { ...text, scores: new Float32Array(size), questionIds: [] } };
+    case 'nlvr2':
+      return { task, batch: { ...text, images2: g.normal(image.images.length), labels: zeros, identifiers: [] } };
+    case 'captioning': {
+      const predict = Int32Array.from(ids.keys()).filter((i) => i % 2 === 1 && padding[i] === 0);
+      const masked = text.ids.slice();
+      for (const i of predict) masked[i] = vocab_size - 1;
+      return { task, batch: { ...text, masked, predict, targets: predict.map((i) => ids[i]), imageIds: [] } };
+    }
+    case 'retrieval':
+      return { task, batch: { ...text, imageIds: [] } };
+  }
 }
 
 /** The batch as plain lists with shapes. */
