@@ -248,12 +248,13 @@ async function openIndex(
   name: IndexTask,
   split: IndexSplit,
   options: { data: string; index: string | undefined; tokenizer: Tokenizer | undefined; maxTokens: number },
-  { numClasses }: ModelSpec,
+  { numClasses, config }: ModelSpec,
   context: Context,
 ): Promise<IndexedDataSet> {
   const line = context.progress('reading the index');
   const data = await openDataSet(name, split, {
     ...options,
+    vocabularySize: config.vocab_size,
     classes: name === 'imagenet' ? numClasses : undefined,
     onProgress: (_, done, total) => line.update(done, total),
   });

@@ -29,6 +29,8 @@ export interface DataSetOptions {
   readonly index?: string;
   /** Needed to mask captions, and where an index holds texts instead of token ids. */
   readonly tokenizer?: Tokenizer;
+  /** Rows of the model's word table: token ids must be below. The tokenizer's own number counts too. */
+  readonly vocabularySize?: number;
   /** A text is cut to so many tokens, `<s>` and `</s>` included; 64 without it. */
   readonly maxTokens?: number;
   /** The classes of imagenet; without it as many as labels.txt names, or else as the rows have. */
@@ -64,8 +66,9 @@ export async function openDataSet<N extends IndexTask>(
   const { data, index = data, tokenizer, maxTokens = DEFAULT_TOKENS } = options;
   if (!Number.isSafeInteger(maxTokens) || maxTokens < 3)
     throw new InputError(`A text needs room for 3 tokens or more, got ${maxTokens}.`);
-  const names = indexFiles(name, split);
-  const files = names.map((file) => join(index, file));
+  const sizes = [options.vocabularySize, tokenizer?.vocabularySize].filter((size) => size !== undefined);
+  const vocabularySize = sizes.length > 0 ? Math.min(...sizes) : undefined;
+  const files = indexFiles(name, split).map((file) => join(index, file));
   for (const file of files) await requireFile(file, name, split, options);
   const labels = await labelsOf(name, index);
   const known = name === 'imagenet' ? (options.classes ?? labels.length) : labels.length;
@@ -87,7 +90,7 @@ export async function openDataSet<N extends IndexTask>(
   for (const path of files) {
     const first = size;
     const onProgress = (done: number, total: number): void => options.onProgress?.(path, done, total);
-    const limits = { vocabularySize: tokenizer?.vocabularySize, labelCount: known || undefined };
+    const limits = { vocabularySize, labelCount: known || undefined };
     where = `row 1 of ${path}`;
     for await (const row of readIndex(path, kind, { ...limits, onProgress })) {
       if (split === 'train' && 'text_segment' in row && row.text_segment === null)

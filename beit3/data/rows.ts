@@ -244,7 +244,7 @@ export class Fields {
     if (typeof value === 'string' && value.trim() !== '') return value;
     if (!Array.isArray(value)) return this.expected(key, 'a list of token ids');
     if (value.length === 0) throw this.refusal(`has no words: ${JSON.stringify(key)} is empty`);
-    const below = vocabularySize === undefined ? '' : ` below ${vocabularySize}, the size of the tokenizer`;
+    const below = vocabularySize === undefined ? '' : ` below ${vocabularySize}, the size of the vocabulary`;
     return this.numbers(key, (n) => isIndex(n, vocabularySize), `token ids${below}`);
   }
 

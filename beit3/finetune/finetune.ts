@@ -64,7 +64,8 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   if (options.numMaxBpeTokens !== undefined && longest < options.numMaxBpeTokens)
     throw new InputError(`This model takes ${longest} tokens of a text at most; give --num-max-bpe-tokens ${longest}.`);
   const settings = { ...resolved.settings, numMaxBpeTokens: longest };
-  const inputs = { data: folder, tokenizer: tokenizer ?? undefined, maxTokens: longest };
+  const { vocab_size: vocabularySize } = config;
+  const inputs = { data: folder, tokenizer: tokenizer ?? undefined, vocabularySize, maxTokens: longest };
   const data = await openRunData(options.task, inputs, settings, {
     validates: options.validate !== false,
     note,

@@ -109,6 +109,11 @@ describe('openDataSet', () => {
       openDataSet('coco_captioning', 'train', { data: folder, tokenizer }),
       inputError(/row 2 of .* has no text/),
     );
+    await write([rows[1]]);
+    await assert.rejects(
+      openDataSet('coco_captioning', 'train', { data: folder, vocabularySize: 6 }),
+      inputError(/train\.jsonl:1: .* token ids below 6, the size of the vocabulary/),
+    );
     await write([]);
     await assert.rejects(openDataSet('coco_captioning', 'train', { data: folder }), inputError(/has no rows/));
   });

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Task } from '../../beit3/config.js';
 import type { AnyBatch } from '../../beit3/data/batch.js';
@@ -141,7 +141,9 @@ describe('batches of every task', () => {
 
       const local = await batchesOf(data, { ...options, batchSize: 2, workers: 0, seed: 5 }, 1);
       assert.equal(local.length, Math.floor(data.size / 2));
-      const threads = await batchesOf(data, { ...options, batchSize: 2, workers: 2, seed: 5 }, 1);
+      const addresses: DataSet = { ...data, sample: (row) => addressed(data.sample(row)) };
+      const threads = await batchesOf(addresses, { ...options, batchSize: 2, workers: 2, seed: 5 }, 1);
+      for (const batch of threads) Object.assign(batch, { files: batch.files.map((file) => fileURLToPath(file)) });
       assert.deepEqual(threads, local, 'threads change nothing');
       const resumed = await batchesOf(data, { ...options, batchSize: 2, workers: 0, seed: 5 }, 1, local.length - 1);
       assert.deepEqual(resumed, local.slice(-1), 'an epoch is taken up in the middle');
@@ -439,6 +441,11 @@ test('what was decoded once is kept, and changes nothing', async (t) => {
     for (const file of files) await rename(join(folder, file), join(folder, 'flickr30k-images', file));
   }
 });
+
+/** With addresses in the place of paths. */
+function addressed<S extends { pictures: readonly unknown[] }>(sample: S): S {
+  return { ...sample, pictures: sample.pictures.map((path) => pathToFileURL(String(path))) };
+}
 
 function rowsWithPictures(data: DataSet): number[] {
   return [...Array(data.size).keys()].filter((row) => /\.jpe?g$/i.test(String(data.sample(row).pictures[0])));

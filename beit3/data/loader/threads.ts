@@ -62,7 +62,9 @@ export async function startThreads(count: number, transform: TransformSpec): Pro
       new Promise((resolve, reject) => {
         if (ended !== null) return reject(ended);
         const thread = threads.reduce((least, other) => (other.waiting.size < least.waiting.size ? other : least));
-        const request: Request = { id: ids++, job };
+        // Addresses cannot be sent as objects.
+        const pictures = job.pictures.map((source) => (source instanceof URL ? source.href : source));
+        const request: Request = { id: ids++, job: { ...job, pictures } };
         thread.worker.postMessage(request);
         thread.waiting.set(request.id, { resolve, reject });
         // A program waits for work that is under way, and for nothing else.
