@@ -90,7 +90,7 @@ function report(context: Context, task: string, data: string, result: FinetuneRe
   if (checkpoint !== null) context.out(`Training checkpoint: ${checkpoint}`);
   context.out(`Log: ${log}`);
   const model = bestModels[0] ?? models[0];
-  if (model) context.out(`Next: beit3 evaluate ${task} --data ${data} --checkpoint ${model}`);
+  if (model) context.out(`Next: beit3 evaluate ${task} --data ${data} --split val --checkpoint ${model}`);
 }
 
 function listRecipes(context: Context): undefined {

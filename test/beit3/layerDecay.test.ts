@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseConfig } from '../../beit3/config.js';
+import { parseConfig, SIZES } from '../../beit3/config.js';
 import { createModel } from '../../beit3/heads/index.js';
 import { layerDecayGroups, layerOf } from '../../beit3/layerDecay.js';
 import { openCheckpoint } from '../../checkpoints/index.js';
@@ -36,6 +36,18 @@ test("every parameter has the reference's learning rate and weight decay", async
   const plain = layerDecayGroups(model, { layers: 3 });
   assert.ok(plain.every((g) => g.lrScale === 1));
   assert.deepEqual([...new Set(plain.map((g) => g.weightDecay))].sort(), [0, 0.05]);
+});
+
+test('without layer decay the head may learn faster; with it, it does not', () => {
+  const spec = { task: 'vqav2', config: parseConfig({}, 'config', SIZES.base), numClasses: 5 } as const;
+  const model = createModel(new Builder({ backend: metaBackend(), initialize: false }), spec);
+  const scales = (options: { layerDecay?: number; headLrWeight: number }) =>
+    new Map(layerDecayGroups(model, { layers: 12, ...options }).map((g) => [g.parameters[0][0], g.lrScale]));
+  const faster = scales({ headLrWeight: 20 });
+  for (const [name, scale] of faster) assert.equal(scale, name.startsWith('head.') ? 20 : 1, name);
+  assert.equal(faster.get('pooler.dense.weight'), 1);
+  assert.equal(scales({ headLrWeight: 0.5 }).get('head.3.weight'), 1, 'below 1 it does not count');
+  assert.equal(scales({ layerDecay: 0.9, headLrWeight: 20 }).get('head.3.weight'), 1);
 });
 
 test('the depth of a parameter follows from its name', () => {

@@ -3,7 +3,8 @@
  * number of kills): node dist/test/cli/killLoop.js 20
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { watch } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -75,16 +76,23 @@ export async function killLoop(folder: string, kills: number, epochs: number): P
   const resumedAfter: number[] = [];
   let halfWritten = 0;
   for (let killed = 0; killed < kills; ) {
-    // So many checkpoints after it has begun, and a moment later: sometimes within a step, sometimes while it saves.
+    // So many checkpoints after it has begun: a moment later, or as soon as the next one is being written.
     let saves = Math.floor(Math.random() * 5);
+    const whileWriting = Math.random() < 0.5;
+    await mkdir(join(folder, 'killed'), { recursive: true });
+    const watcher = watch(join(folder, 'killed'));
     const { code, stderr } = await beit3(run('killed'), {
       onStart: (child) => {
         child.stderr?.on('data', (text: string) => {
-          if (!/steps of \d+|Saved/.test(text) || saves-- !== 0) return;
+          if (!/steps of \d+|Saved/.test(text) || saves-- !== 0 || whileWriting) return;
           setTimeout(() => child.kill('SIGKILL'), Math.random() * 200);
+        });
+        watcher.on('change', (_, name) => {
+          if (whileWriting && saves < 0 && name?.toString().endsWith('.tmp')) child.kill('SIGKILL');
         });
       },
     });
+    watcher.close();
     // A run that has come to its end cannot be killed any more.
     if (code === 0) break;
     assert.equal(code, null, `killed, not ended: ${stderr}`);
@@ -109,7 +117,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const folder = await mkdtemp(join(tmpdir(), 'azulejo-kills-'));
   try {
     const kills = Number(process.argv[2] ?? 20);
-    console.log(await killLoop(folder, kills, Math.max(10, 4 * kills)));
+    console.log(await killLoop(folder, kills, Math.max(5, kills)));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
