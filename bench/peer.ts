@@ -1,15 +1,42 @@
 /** Running a Python peer in the same run: the interpreter named by AZULEJO_PYTHON, else python3 if it has the packages. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { createInterface } from 'node:readline';
+
+type Answer = Record<string, number | string>;
+
+function interpreter(needs: string): string | null {
+  const python = process.env.AZULEJO_PYTHON ?? 'python3';
+  return spawnSync(python, ['-c', `import ${needs}`], { stdio: 'ignore' }).status === 0 ? python : null;
+}
 
 /** What a script's last line of JSON says, or null when there is no Python with `needs` on this machine. */
-export function pythonPeer(
-  script: string,
-  args: readonly string[],
-  needs = 'torch',
-): Record<string, number | string> | null {
-  const python = process.env.AZULEJO_PYTHON ?? 'python3';
-  if (spawnSync(python, ['-c', `import ${needs}`], { stdio: 'ignore' }).status !== 0) return null;
+export function pythonPeer(script: string, args: readonly string[], needs = 'torch'): Answer | null {
+  const python = interpreter(needs);
+  if (python === null) return null;
   const run = spawnSync(python, [script, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   if (run.status !== 0) throw new Error(`${script} ended with ${run.status ?? run.signal}`);
-  return JSON.parse(run.stdout.trim().split('\n').pop() as string) as Record<string, number | string>;
+  return JSON.parse(run.stdout.trim().split('\n').pop() as string) as Answer;
+}
+
+/** A script that works when asked: it answers every line with a line of JSON. */
+export interface SteppingPeer {
+  step(): Promise<Answer>;
+  end(): void;
+}
+
+/** Starts such a script; null when there is no Python with `needs` on this machine. */
+export function steppingPeer(script: string, args: readonly string[], needs = 'torch'): SteppingPeer | null {
+  const python = interpreter(needs);
+  if (python === null) return null;
+  const child = spawn(python, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  return {
+    async step() {
+      child.stdin.write('\n');
+      const { value, done } = await lines.next();
+      if (done) throw new Error(`${script} ended early`);
+      return JSON.parse(value) as Answer;
+    },
+    end: () => child.stdin.end(),
+  };
 }

@@ -1,4 +1,5 @@
-"""Times BEiT-3's vision encoder with a classification head in PyTorch eager, float32, on the CPU: the peer of bench/model.ts.
+"""Times BEiT-3's vision encoder with a classification head in PyTorch eager, float32, on the CPU: the peer of bench/model.ts
+(its training is in beit3_train_torch.py).
 
 Prints one JSON line {"seconds": best, "median": ..., "torch": version}. Our own short statement of the model, with the
 same operations as the official one.
@@ -47,22 +48,27 @@ class Model(nn.Module):
         return self.head(self.norm(x[:, 1:].mean(1)))
 
 
-p = argparse.ArgumentParser()
-p.add_argument('--threads', type=int, default=2)
-p.add_argument('--batch', type=int, default=1)
-p.add_argument('--size', type=int, default=224)
-p.add_argument('--repeats', type=int, default=5)
-args = p.parse_args()
-torch.set_num_threads(args.threads)
-torch.manual_seed(0)
-model = Model(size=args.size).eval()
-image = torch.randn(args.batch, 3, args.size, args.size)
-times = []
-with torch.no_grad():
-    for i in range(args.repeats + 2):
-        start = time.perf_counter()
-        model(image)
-        if i >= 2:
-            times.append(time.perf_counter() - start)
-times.sort()
-print(json.dumps({'seconds': times[0], 'median': times[len(times) // 2], 'torch': torch.__version__}))
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('--threads', type=int, default=2)
+    p.add_argument('--batch', type=int, default=1)
+    p.add_argument('--size', type=int, default=224)
+    p.add_argument('--repeats', type=int, default=5)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    model = Model(size=args.size).eval()
+    image = torch.randn(args.batch, 3, args.size, args.size)
+    times = []
+    with torch.no_grad():
+        for i in range(args.repeats + 2):
+            start = time.perf_counter()
+            model(image)
+            if i >= 2:
+                times.append(time.perf_counter() - start)
+    times.sort()
+    print(json.dumps({'seconds': times[0], 'median': times[len(times) // 2], 'torch': torch.__version__}))
+
+
+if __name__ == '__main__':
+    main()
