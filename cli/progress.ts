@@ -24,7 +24,7 @@ export function createLive(stream: NodeJS.WriteStream): Live | null {
       const now = Date.now();
       if (now - last < INTERVAL_MS) return;
       last = now;
-      stream.write(`\r\x1b[K${text.slice(0, (stream.columns ?? 80) - 1)}`);
+      stream.write(`\r\x1b[K${text.slice(0, (stream.columns || 80) - 1)}`);
     },
     end() {
       if (last > 0) stream.write('\r\x1b[K');
@@ -50,7 +50,7 @@ export function createProgress(what: string, stream: NodeJS.WriteStream, format:
       const bar = total
         ? `[${'#'.repeat(filled)}${'.'.repeat(BAR - filled)}] ${Math.floor((done / total) * 100)}% of ${format(total)}`
         : format(done);
-      stream.write(`\r\x1b[K${`${what} ${bar}`.slice(0, (stream.columns ?? 80) - 1)}`);
+      stream.write(`\r\x1b[K${`${what} ${bar}`.slice(0, (stream.columns || 80) - 1)}`);
     },
     end() {
       if (shown) stream.write('\r\x1b[K');

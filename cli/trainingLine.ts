@@ -65,7 +65,7 @@ export class TrainingLine {
       `lr ${lr.toExponential(2)}`,
       `grad norm ${gradNorm === null ? 'overflow' : gradNorm.toPrecision(3)}`,
       ...(lossScale === undefined ? [] : [`scale ${lossScale}`]),
-      `${(sum((r) => r.samples) / seconds).toFixed(1)} samples/s`,
+      `${Number((sum((r) => r.samples) / seconds).toPrecision(3))} samples/s`,
       ...(waiting >= 1 ? [`${waiting.toFixed(0)}% waiting for data`] : []),
       `ETA ${clock(left)}`,
     ].join('  ');
