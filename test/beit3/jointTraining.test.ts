@@ -5,13 +5,16 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { createBackend } from '../../backends/wasm/index.js';
 import { parseConfig, TASKS } from '../../beit3/config.js';
+import type { EmojiVqaExample } from '../../beit3/emoji/benchmark/index.js';
 import { EmojiCorpus, type EmojiEntry } from '../../beit3/emoji/corpus.js';
 import { emojiModelSpec } from '../../beit3/emoji/train.js';
-import { BATCH, CYCLE, JointBatches } from '../../beit3/emoji/zoo/batches.js';
+import { BATCH, JointBatches } from '../../beit3/emoji/zoo/batches.js';
 import type { JointData } from '../../beit3/emoji/zoo/data.js';
 import { roundToHalf, saveJointModel } from '../../beit3/emoji/zoo/export.js';
 import { parseJointFlags } from '../../beit3/emoji/zoo/flags.js';
 import { JointModel, outputsOf } from '../../beit3/emoji/zoo/model.js';
+import { jointLearningRate, PHASES, phaseOf } from '../../beit3/emoji/zoo/phases.js';
+import { asStatements } from '../../beit3/emoji/zoo/prepare.js';
 import { loadRun, saveRun } from '../../beit3/emoji/zoo/state.js';
 import { type JointStep, jointOptimiser, trainJoint } from '../../beit3/emoji/zoo/train.js';
 import { createModel, loadModel } from '../../beit3/index.js';
@@ -130,12 +133,13 @@ describe('one model for five tasks', () => {
   });
 
   it('sees batches that are a function of seed and step alone', () => {
-    const forwards = new JointBatches(data, { seed: 5 });
-    const steps = Array.from({ length: 2 * CYCLE.length }, (_, step) => forwards.at(step));
-    const backwards = new JointBatches(data, { seed: 5 });
+    const count = 33;
+    const forwards = new JointBatches(data, { seed: 5, steps: count });
+    const steps = Array.from({ length: count }, (_, step) => forwards.at(step));
+    const backwards = new JointBatches(data, { seed: 5, steps: count });
     for (let step = steps.length - 1; step >= 0; step -= 3) assert.deepEqual(backwards.at(step), steps[step]);
     assert.deepEqual(new Set(steps.map(({ task }) => task)), new Set(TASKS));
-    assert.notDeepEqual(new JointBatches(data, { seed: 6 }).at(0), steps[0]);
+    assert.notDeepEqual(new JointBatches(data, { seed: 6, steps: count }).at(0), steps[0]);
     for (const { task, batch } of steps) {
       assert.equal(batch.size, BATCH[task]);
       assert.equal(batch.images.length, BATCH[task] * 3 * SIZE * SIZE);
@@ -150,16 +154,50 @@ describe('one model for five tasks', () => {
     }
   });
 
+  it('has two phases, each with a learning rate that rises and falls', () => {
+    assert.deepEqual(
+      [phaseOf(19, 30), phaseOf(20, 30)],
+      [
+        { index: 0, step: 19 },
+        { index: 1, step: 0 },
+      ],
+    );
+    const rates = Array.from({ length: 3000 }, (_, step) => jointLearningRate(step, 3000));
+    assert.ok(rates[1999] < 0.02 * PHASES[0].lr && rates[2999] < 0.02 * PHASES[1].lr);
+    assert.ok(Math.abs(Math.max(...rates.slice(0, 2000)) - PHASES[0].lr) < 1e-6);
+    assert.ok(Math.abs(Math.max(...rates.slice(2000)) - PHASES[1].lr) < 1e-6);
+    for (const { cycle } of PHASES) assert.deepEqual(new Set(cycle), new Set(TASKS));
+  });
+
+  it('asks some questions as sentences, with the answers that these have', () => {
+    const question = (text: string, answer: string): EmojiVqaExample => ({
+      ...{ entry: data.emoji[1].entries[0], question: text, answer, form: 'label', choices: 2 },
+    });
+    const all = [question('is this a red apple?', 'yes'), question('is this a red apple?', 'no')];
+    const kept = [question('is this a cat or a dog?', 'the first'), question('what sort of thing is this?', 'yes')];
+    const many = asStatements([...Array.from({ length: 300 }, (_, i) => all[i % 2]), ...kept], 0.5, new Generator(1));
+    assert.deepEqual(many.slice(-2), kept);
+    const asked = many.slice(0, -2);
+    const sentences = asked.filter((example) => !example.question.startsWith('is this'));
+    assert.ok(sentences.length > 110 && sentences.length < 190);
+    assert.equal(new Set(sentences.map((example) => example.question)).size, 6);
+    asked.forEach((example, i) => {
+      assert.match(example.question, / a red apple[.?]$/);
+      const isThere = i % 2 === 0;
+      assert.equal(example.answer === 'yes', example.question.startsWith('neither') ? !isThere : isThere);
+    });
+  });
+
   it('goes on after a stop to the same weights as without one', async () => {
-    const steps = 2 * CYCLE.length;
+    const steps = 24;
     const train = async (model: JointModel, from: number, to: number, path: string) => {
       const optimiser = jointOptimiser(model, 1);
       if (from > 0) assert.equal((await loadRun(path, model, optimiser, 'recipe')).step, from);
       const seen: JointStep[] = [];
       const stop = new AbortController();
       await trainJoint({
-        ...{ model, optimiser, backend, steps, from, lr: 1e-3, signal: stop.signal },
-        batches: new JointBatches(data, { seed: 2 }),
+        ...{ model, optimiser, backend, steps, from, signal: stop.signal },
+        batches: new JointBatches(data, { seed: 2, steps }),
         onStep: (step) => {
           seen.push(step);
           if (step.step === to) stop.abort();
@@ -178,7 +216,7 @@ describe('one model for five tasks', () => {
 
     const path = join(folder, 'run.safetensors');
     const first = make();
-    const stopAt = CYCLE.length + 2;
+    const stopAt = 18;
     await train(first, 0, stopAt, path);
     const second = make(99);
     const rest = await train(second, stopAt, steps, path);

@@ -14,11 +14,11 @@ import '../../autograd/index.js';
 import { parseArgs } from 'node:util';
 import { useBackend } from '../../backends/index.js';
 import { loadEmojiCorpus } from '../../beit3/emoji/corpus.js';
-import { learningRate } from '../../beit3/emoji/train.js';
 import { JointBatches } from '../../beit3/emoji/zoo/batches.js';
 import { evaluateJoint } from '../../beit3/emoji/zoo/evaluate.js';
 import { roundToHalf } from '../../beit3/emoji/zoo/export.js';
 import { JointModel, type JointSpec } from '../../beit3/emoji/zoo/model.js';
+import { jointLearningRate } from '../../beit3/emoji/zoo/phases.js';
 import { type PreparedBenchmark, prepareBenchmark, specOfRecipe } from '../../beit3/emoji/zoo/prepare.js';
 import { RECIPE } from '../../beit3/emoji/zoo/recipe.js';
 import { JOINT_SETTINGS, jointOptimiser, trainJoint } from '../../beit3/emoji/zoo/train.js';
@@ -55,7 +55,7 @@ function runOf({ config, classes, answers }: JointSpec): TrainingRun {
 
 function* stepsOf(batches: JointBatches): IterableIterator<TrainingStep> {
   for (let step = 0; step < steps; step++)
-    yield { step, lr: learningRate(RECIPE.lr, step / total), batches: [batches.at(step)] };
+    yield { step, lr: jointLearningRate(step, total), batches: [batches.at(step)] };
 }
 
 async function train(model: JointModel, batches: JointBatches, backend: Backend): Promise<void> {
@@ -67,7 +67,6 @@ async function train(model: JointModel, batches: JointBatches, backend: Backend)
     batches,
     backend,
     steps: total,
-    lr: RECIPE.lr,
     signal: stop.signal,
     onStep: ({ step, task, loss, gradNorm }) => {
       console.log(JSON.stringify({ step: step - 1, task, loss, norm: gradNorm }));
@@ -99,7 +98,7 @@ const corpus = await loadEmojiCorpus({ size: RECIPE.size });
 const prepared = prepareBenchmark(corpus, RECIPE.vocabulary);
 const spec = specOfRecipe(prepared);
 const model = new JointModel(new Builder({ backend, generator: new Generator(seed) }), spec);
-const batches = new JointBatches(prepared.data, { seed });
+const batches = new JointBatches(prepared.data, { seed, steps: total });
 if (values.evaluate !== undefined) await evaluate(values.evaluate, model, corpus, prepared);
 else if (values.train) await train(model, batches, backend);
 else await writeFrames(trainingFrames(runOf(spec), model, stepsOf(batches)));

@@ -11,20 +11,8 @@ import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from
 import { isMirrorable } from '../batches.js';
 import type { EmojiEntry } from '../corpus.js';
 import type { JointData, JointEmoji, JointPair, JointQuestion } from './data.js';
-
-/** The tasks in the order in which steps take them, over and over. */
-export const CYCLE: readonly Task[] = [
-  'retrieval',
-  'vqav2',
-  'captioning',
-  'nlvr2',
-  'imageclassification',
-  'vqav2',
-  'retrieval',
-  'captioning',
-  'nlvr2',
-  'vqav2',
-];
+import { PHASES, phaseOf } from './phases.js';
+import { RECIPE } from './recipe.js';
 
 /** Samples in a batch; of nlvr2 each has two pictures. */
 export const BATCH: Readonly<Record<Task, number>> = {
@@ -51,6 +39,8 @@ export type JointBatch = { readonly [T in Task]: { readonly task: T; readonly ba
 
 export interface JointBatchOptions {
   readonly seed: number;
+  /** Of the whole run; the recipe's by default. */
+  readonly steps?: number;
   readonly augmentation?: Augmentation;
 }
 
@@ -65,13 +55,15 @@ export class JointBatches {
   /** The emoji that have a class. */
   readonly #classified: readonly JointEmoji[];
   readonly #seed: number;
+  readonly #steps: number;
   readonly #augmentation: Augmentation;
-  /** The round through its samples in which each task is, and its batches. */
-  readonly #rounds = new Map<Task, { readonly round: number; readonly batches: Sample<unknown>[][] }>();
+  /** The round through its samples in which each task of a phase is, and its batches. */
+  readonly #rounds = new Map<string, { readonly round: number; readonly batches: Sample<unknown>[][] }>();
 
-  constructor(data: JointData, { seed, augmentation = EMOJI_AUGMENTATION }: JointBatchOptions) {
+  constructor(data: JointData, { seed, steps = RECIPE.steps, augmentation = EMOJI_AUGMENTATION }: JointBatchOptions) {
     this.#data = data;
     this.#seed = seed;
+    this.#steps = steps;
     this.#augmentation = augmentation;
     this.#classified = data.emoji.filter(({ label }) => label !== undefined);
     if (this.#classified.length < LARGEST) {
@@ -81,13 +73,16 @@ export class JointBatches {
 
   /** The batch of a step, counted from 0. */
   at(step: number): JointBatch {
-    const place = step % CYCLE.length;
-    const task = CYCLE[place];
-    const inCycle = CYCLE.filter((t) => t === task).length;
-    const k = Math.floor(step / CYCLE.length) * inCycle + CYCLE.slice(0, place).filter((t) => t === task).length;
+    const { index: phase, step: own } = phaseOf(step, this.#steps);
+    const { cycle } = PHASES[phase];
+    const place = own % cycle.length;
+    const task = cycle[place];
+    const among = (steps: readonly Task[]): number => steps.filter((t) => t === task).length;
+    // How many steps of the task come before in the phase.
+    const k = Math.floor(own / cycle.length) * among(cycle) + among(cycle.slice(0, place));
     const perRound = this.#batchesInRound(task);
-    const samples = this.#batchesOf(task, Math.floor(k / perRound))[k % perRound];
-    return this.#draw(task, samples, this.#stream(TASKS.length + TASKS.indexOf(task), k));
+    const samples = this.#batchesOf(phase, task, Math.floor(k / perRound))[k % perRound];
+    return this.#draw(task, samples, this.#stream((2 * phase + 1) * TASKS.length + TASKS.indexOf(task), k));
   }
 
   /** The random numbers of one purpose: 2^22 blocks of the generator belong to each. */
@@ -104,11 +99,13 @@ export class JointBatches {
     return task === 'imageclassification' ? this.#classified : this.#data.emoji;
   }
 
-  #batchesOf(task: Task, round: number): Sample<unknown>[][] {
-    const known = this.#rounds.get(task);
+  #batchesOf(phase: 0 | 1, task: Task, round: number): Sample<unknown>[][] {
+    const name = `${phase} ${task}`;
+    const known = this.#rounds.get(name);
     if (known?.round === round) return known.batches;
-    const batches = this.#plan(task, this.#stream(TASKS.indexOf(task), round));
-    this.#rounds.set(task, { round, batches });
+    const { statements } = PHASES[phase];
+    const batches = this.#plan(task, this.#stream(2 * phase * TASKS.length + TASKS.indexOf(task), round), statements);
+    this.#rounds.set(name, { round, batches });
     return batches;
   }
 
@@ -116,10 +113,10 @@ export class JointBatches {
    * One round through the samples of a task, in batches of texts of about the same length: in batches drawn at random
    * most of what the model reads would be padding.
    */
-  #plan(task: Task, generator: Generator): Sample<unknown>[][] {
+  #plan(task: Task, generator: Generator, statements: number): Sample<unknown>[][] {
     const size = BATCH[task];
     const count = this.#batchesInRound(task);
-    const samples = this.#samples(task, count * size, generator);
+    const samples = this.#samples(task, count * size, generator, statements);
     const spread = generator.uniform(samples.length);
     const placed = samples.map((sample, i) => ({ sample, place: sample.ids.length + LENGTH_SPREAD * spread[i] }));
     const sorted = placed.sort((a, b) => a.place - b.place).map(({ sample }) => sample);
@@ -127,11 +124,11 @@ export class JointBatches {
   }
 
   /** Questions and sentences are new in each round; of the emoji a few are left out, another few each time. */
-  #samples(task: Task, count: number, generator: Generator): Sample<unknown>[] {
+  #samples(task: Task, count: number, generator: Generator, statements: number): Sample<unknown>[] {
     if (task === 'vqav2' || task === 'nlvr2') {
       const draw = task === 'vqav2' ? this.#data.drawQuestions : this.#data.drawPairs;
       // What is made of whole blocks may be one short.
-      return draw(count + SPARE, generator)
+      return draw(count + SPARE, generator, statements)
         .slice(0, count)
         .map((item) => ({ item, ids: item.ids }));
     }

@@ -32,8 +32,11 @@ export interface JointEmoji {
 export interface JointData {
   readonly corpus: EmojiCorpus;
   readonly emoji: readonly JointEmoji[];
-  /** Fresh questions and pairs, about as many as asked for; equal states of the generator give equal ones. */
-  readonly drawQuestions: (count: number, generator: Generator) => readonly JointQuestion[];
+  /**
+   * Fresh questions and pairs, about as many as asked for; equal states of the generator give equal ones. `statements` is
+   * the share of the questions `is this ...?` that are put as a sentence about one of two pictures.
+   */
+  readonly drawQuestions: (count: number, generator: Generator, statements: number) => readonly JointQuestion[];
   readonly drawPairs: (count: number, generator: Generator) => readonly JointPair[];
   /** How many answers there are. */
   readonly answers: number;

@@ -106,11 +106,10 @@ async function train(
     await trainJoint({
       model,
       optimiser,
-      batches: new JointBatches(prepared.data, { seed }),
+      batches: new JointBatches(prepared.data, { seed, steps }),
       backend,
       steps,
       from,
-      lr: RECIPE.lr,
       signal: stop.signal,
       async onStep(step) {
         last = step.step;

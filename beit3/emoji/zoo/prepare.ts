@@ -1,5 +1,6 @@
 /** The emoji benchmark as the joint model takes it: tokenizer, training data and the parts that are measured. */
 
+import type { Generator } from '../../../core/random.js';
 import { parseConfig } from '../../config.js';
 import { Tokenizer } from '../../tokenizer/index.js';
 import {
@@ -82,7 +83,11 @@ export function prepareWith(
       texts: emojiTexts(entries[0]).map(idsOf),
       label: classOf(entries[0]),
     })),
-    drawQuestions: (count, generator) => questions.draw(count, generator).map(question),
+    drawQuestions: (count, generator, statements) => {
+      const drawn = questions.draw(count, generator);
+      const asked = statements > 0 ? asStatements(drawn, statements, generator) : drawn;
+      return asked.map(question);
+    },
     drawPairs: (count, generator) => sentences.draw(count, generator).map(pair),
     answers: answers.length,
     special: tokenizer,
@@ -94,6 +99,32 @@ export function prepareWith(
     return [name, { ...split, chance: chance(benchmark, set) }];
   });
   return { tokenizer, classes, classOf, answers, data, splits: new Map(splits) };
+}
+
+/** The sentences of NLVR2, said of one picture, and whether the thing must be there for them to be true. */
+const STATEMENTS: readonly (readonly [begin: string, shown: boolean])[] = [
+  ['the left picture shows', true],
+  ['the right picture shows', true],
+  ['one of the pictures shows', true],
+  ['exactly one picture shows', true],
+  ['both pictures show', true],
+  ['neither picture shows', false],
+];
+
+/** Some of the questions `is this ...?` in the words of NLVR2, still to be answered with yes or no. */
+export function asStatements(
+  questions: readonly EmojiVqaExample[],
+  share: number,
+  generator: Generator,
+): EmojiVqaExample[] {
+  const random = generator.uniform(2 * questions.length);
+  return questions.map((example, i) => {
+    const name = /^is this (.+)\?$/.exec(example.question)?.[1];
+    const isYes = example.answer === 'yes';
+    if (name === undefined || (!isYes && example.answer !== 'no') || random[2 * i] >= share) return example;
+    const [begin, shown] = STATEMENTS[Math.floor(random[2 * i + 1] * STATEMENTS.length)];
+    return { ...example, question: `${begin} ${name}.`, answer: isYes === shown ? 'yes' : 'no' };
+  });
 }
 
 /** The shipped model's sizes, with as many classes and answers as the benchmark has. */

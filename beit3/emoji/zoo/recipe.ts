@@ -8,8 +8,11 @@ export const RECIPE = {
   size: 32,
   patch: 16,
   vocabulary: 1500,
-  /** Of training, all tasks together. */
-  steps: 16_000,
+  /** Of training, all tasks together, and how many of them are of the first phase (see phases.ts). */
+  steps: 24_000,
+  firstShare: 2 / 3,
+  /** Highest learning rates of the two phases. */
   lr: 6e-4,
+  secondLr: 4e-4,
   seed: 0,
 };

@@ -8,21 +8,19 @@ import type { Tensor } from '../../../core/tensor.js';
 import { AdamW } from '../../../nn/optim.js';
 import { layerDecayGroups } from '../../layerDecay.js';
 import { trainingLoss } from '../../tasks/index.js';
-import { learningRate } from '../train.js';
 import type { JointBatch, JointBatches } from './batches.js';
 import type { JointModel } from './model.js';
+import { jointLearningRate } from './phases.js';
 
 export interface JointTraining {
   readonly model: JointModel;
   readonly optimiser: AdamW;
   readonly batches: JointBatches;
   readonly backend: Backend;
-  /** Steps of the whole run; the learning rate rises and falls over them. */
+  /** Steps of the whole run, over which phases and learning rates spread; those of `batches`. */
   readonly steps: number;
   /** Steps that an earlier part of the run has done. */
   readonly from?: number;
-  /** The highest learning rate. */
-  readonly lr: number;
   /** Ends the run after the step at hand. */
   readonly signal?: AbortSignal;
   /** Called after each step; the run waits for what it returns. */
@@ -56,11 +54,11 @@ export function jointOptimiser(model: JointModel, layers: number): AdamW {
 
 /** Trains to the last step or until the signal. Throws an Error when the loss is no number any more. */
 export async function trainJoint(training: JointTraining): Promise<void> {
-  const { model, optimiser, batches, backend, steps, from = 0, lr: highest, signal, onStep } = training;
+  const { model, optimiser, batches, backend, steps, from = 0, signal, onStep } = training;
   setDefaultBackend(backend);
   model.train();
   for (let done = from; done < steps && !signal?.aborted; done++) {
-    const lr = learningRate(highest, done / steps);
+    const lr = jointLearningRate(done, steps);
     const batch = batches.at(done);
     const tensors = scope(() => {
       const loss = lossOf(model, batch);
