@@ -23,3 +23,9 @@ export async function processorCount(): Promise<number> {
   if (inNode()) return (await import('node:os')).availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
+
+/** Tells the user of something that works, but worse than it should. */
+export function warn(text: string): void {
+  if (inNode()) process.emitWarning(text, 'AzulejoWarning');
+  else console.warn(text);
+}

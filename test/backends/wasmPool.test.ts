@@ -1,12 +1,19 @@
 /** The pool of workers: every chunk once, traps, disposal while work goes on. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { i32 } from '../../backends/wasm/assembler/index.js';
 import { Heap } from '../../backends/wasm/memory/heap.js';
 import { Runtime } from '../../backends/wasm/runtime.js';
 import { element } from '../../backends/wasm/vectors.js';
-import { READY } from '../../backends/wasm/workers/control.js';
+import { NEXT_CHUNK, READY, SCRATCH } from '../../backends/wasm/workers/control.js';
 import { Pool } from '../../backends/wasm/workers/pool.js';
+import type { Backend } from '../../core/backend.js';
+import { E } from '../../core/expr.js';
 
 const FIELDS = { y: 'i32', size: 'i32', trap: 'i32' } as const;
 
@@ -18,9 +25,13 @@ const counter = (rt: Runtime, name: string) =>
     f.storeI32(p, i32.add(i32.load(p), 1));
   });
 
-async function withPool(threads: number, use: (rt: Runtime, pool: Pool) => void | Promise<void>): Promise<void> {
+async function withPool(
+  threads: number,
+  use: (rt: Runtime, pool: Pool) => void | Promise<void>,
+  patience?: number,
+): Promise<void> {
   const heap = new Heap(true);
-  const pool = await Pool.start(heap, threads);
+  const pool = await Pool.start(heap, threads, patience);
   while (heap.i32[READY] < threads - 1) await new Promise((resolve) => setTimeout(resolve, 5));
   try {
     await use(new Runtime(heap, pool), pool);
@@ -78,5 +89,60 @@ test('jobs that run while the pool is disposed are done without workers', async 
       }
       await Promise.all([ended, pool.dispose()]);
     });
+  }
+});
+
+test('a worker that never comes back ends the job with an error, and the next jobs are done without it', async () => {
+  const stuck = (rt: Runtime) =>
+    rt.kernel('stuck', FIELDS, () => (f, _args, _chunk, scratch) => {
+      // The owner, whose scratch memory is the first, waits until the worker has taken the other chunk.
+      const taken = i32.ge(i32.load(f.int(4 * NEXT_CHUNK)), 2);
+      f.if(
+        i32.eq(scratch, rt.heap.i32[SCRATCH]),
+        () => f.block((leave) => f.repeat(2_000_000_000, () => f.brIf(leave, taken))),
+        () => f.loop((again) => f.br(again)),
+      );
+    });
+  await withPool(
+    2,
+    (rt) => {
+      rt.temporary(64, (y) => {
+        // The first launch gives threads their scratch memory.
+        rt.kernel('scratch', FIELDS, () => () => {})({ y, size: 0, trap: 0 }, 2, { scratch: 64 });
+        const launch = stuck(rt);
+        assert.throws(() => launch({ y, size: 0, trap: 0 }, 2, { scratch: 64 }), /has ended within a job/);
+      });
+      for (let job = 0; job < 20; job++) runAll(rt, 'count', 20);
+    },
+    0.2,
+  );
+});
+
+test('a worker whose file is missing is warned of, and jobs are done without it', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'azulejo-pool-'));
+  // Nothing else keeps the process waiting for the thread.
+  const alive = setInterval(() => {}, 1000);
+  try {
+    const dist = new URL('../../', import.meta.url);
+    for (const room of ['backends', 'core']) {
+      await cp(new URL(room, dist), join(folder, room), { recursive: true });
+    }
+    await writeFile(join(folder, 'package.json'), '{"type":"module"}');
+    await rm(join(folder, 'backends/wasm/workers/worker.js'));
+    const warned = once(process, 'warning');
+    const { createBackend } = await import(pathToFileURL(join(folder, 'backends/wasm/index.js')).href);
+    const backend: Backend = await createBackend({ threads: 2 });
+    const [warning] = await warned;
+    assert.match(warning.message, /A thread of the wasm backend has failed, computing will be slower: .*worker\.js/);
+    const shape = [100_000];
+    const y = { block: backend.alloc(400_000), dtype: 'float32', shape, strides: [1], offset: 0 } as const;
+    backend.kernels.get('fill')?.plan([], { value: 2 }, [{ shape, dtype: 'float32' }])?.([y]);
+    const expr = E.add(E.input(0), E.input(0));
+    backend.compile('double', expr)?.plan([y], {}, [{ shape, dtype: 'float32' }])?.([y]);
+    assert.ok(backend.host?.load(y).every((x) => x === 4));
+    await backend.dispose();
+  } finally {
+    clearInterval(alive);
+    await rm(folder, { recursive: true });
   }
 });

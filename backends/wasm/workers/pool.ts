@@ -1,5 +1,6 @@
 /** A persistent pool of workers that claim chunks of a job in shared memory; the owner takes part in every job. */
-import { inNode } from '../../../core/runtime.js';
+import { messageOf } from '../../../core/errors.js';
+import { inNode, warn } from '../../../core/runtime.js';
 import type { Heap } from '../memory/heap.js';
 import {
   CHUNKS,
@@ -36,26 +37,42 @@ interface Handle {
 
 /** Polls while the last chunks finish before giving up the processor for a moment. */
 const SPINS = 50_000;
+/** Such a moment in milliseconds. */
+const MOMENT = 0.05;
+/** Seconds of waiting after which a worker must have died: chunks take milliseconds. */
+const PATIENCE = 60;
 
 export class Pool {
   private readonly fixed: Int32Array;
   private readonly canSleep: boolean;
   private workers: Handle[] = [];
+  private warned = false;
 
   private constructor(
     private readonly heap: Heap,
     readonly threads: number,
+    private readonly patience: number,
   ) {
     this.fixed = new Int32Array(heap.memory.buffer, 0, CONTROL_WORDS);
     this.canSleep = mayWait(heap.shared);
   }
 
-  /** A pool of `threads` threads, this one included. Workers that fail to start are simply missing. */
-  static async start(heap: Heap, threads: number): Promise<Pool> {
-    const pool = new Pool(heap, heap.shared ? threads : 1);
+  /**
+   * A pool of `threads` threads, this one included. Workers that fail to start are missing, with a warning: the others
+   * do their work. A job throws when it has waited `patience` seconds for a worker.
+   */
+  static async start(heap: Heap, threads: number, patience = PATIENCE): Promise<Pool> {
+    const pool = new Pool(heap, heap.shared ? threads : 1, patience);
     const starts: Promise<Handle | null>[] = [];
+    const onError = (error: unknown): null => {
+      if (!pool.warned) {
+        warn(`A thread of the wasm backend has failed, computing will be slower: ${messageOf(error)}`);
+        pool.warned = true;
+      }
+      return null;
+    };
     for (let thread = 1; thread < pool.threads; thread++) {
-      starts.push(startWorker({ memory: heap.memory, thread }).catch(() => null));
+      starts.push(startWorker({ memory: heap.memory, thread }, onError).catch(onError));
     }
     pool.workers = (await Promise.all(starts)).filter((w) => w !== null);
     return pool;
@@ -100,11 +117,18 @@ export class Pool {
 
   private waitForWorkers(): void {
     const control = this.control;
+    // Moments are counted instead of looking at a clock, which goes on while the machine sleeps.
+    const most = SPINS + (1000 * this.patience) / MOMENT;
     for (let spins = 0; ; spins++) {
       const state = Atomics.load(control, STATE);
       if (state === 0) return;
+      if (spins <= SPINS || !this.canSleep) continue;
       // Nobody notifies: the wait only lends the processor to a worker that shares it.
-      if (spins > SPINS && this.canSleep) Atomics.wait(control, STATE, state, 0.05);
+      Atomics.wait(control, STATE, state, MOMENT);
+      if (spins < most) continue;
+      void this.dispose();
+      Atomics.store(control, STATE, 0);
+      throw new Error('a thread of the wasm backend has ended within a job; what was computed is not complete');
     }
   }
 
@@ -131,13 +155,13 @@ function mayWait(shared: boolean): boolean {
   }
 }
 
-async function startWorker(start: Start): Promise<Handle> {
+async function startWorker(start: Start, onError: (error: unknown) => void): Promise<Handle> {
   const url = new URL('./worker.js', import.meta.url);
   if (inNode()) {
     const { Worker: NodeWorker } = await import('node:worker_threads');
     const worker = new NodeWorker(url, { workerData: start, execArgv: [] });
     // A worker that cannot start is missing, not fatal: the owner does all chunks.
-    worker.on('error', () => {});
+    worker.on('error', onError);
     worker.unref();
     return {
       end: async () => {
