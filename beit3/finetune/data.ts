@@ -70,6 +70,11 @@ export async function openRunData(
       `${options.data} has ${train.size} samples to train on, fewer than the ${perStep} of a step; use a smaller --batch-size or --update-freq.`,
     );
   }
+  if (train.cutTexts > 0) {
+    note(
+      `${train.cutTexts} texts to train on have more than ${options.maxTokens} tokens (--num-max-bpe-tokens) and were cut.`,
+    );
+  }
   if (!validates) return { train, validation: null, stepsPerEpoch };
   // Validation may lack classes, but has none of its own.
   const own = task === 'imagenet' ? train.classes : undefined;
