@@ -14,7 +14,7 @@ import { roundToHalf, saveJointModel } from '../../beit3/emoji/zoo/export.js';
 import { parseJointFlags } from '../../beit3/emoji/zoo/flags.js';
 import { JointModel, outputsOf } from '../../beit3/emoji/zoo/model.js';
 import { jointLearningRate, PHASES, phaseOf } from '../../beit3/emoji/zoo/phases.js';
-import { asStatements } from '../../beit3/emoji/zoo/prepare.js';
+import { asStatements, asTwins } from '../../beit3/emoji/zoo/prepare.js';
 import { loadRun, saveRun } from '../../beit3/emoji/zoo/state.js';
 import { type JointStep, jointOptimiser, trainJoint } from '../../beit3/emoji/zoo/train.js';
 import { createModel, loadModel } from '../../beit3/index.js';
@@ -186,6 +186,14 @@ describe('one model for five tasks', () => {
       const isThere = i % 2 === 0;
       assert.equal(example.answer === 'yes', example.question.startsWith('neither') ? !isThere : isThere);
     });
+
+    const twins = asTwins([...Array.from({ length: 300 }, () => all[1]), ...kept], new Generator(2));
+    assert.ok(twins.length > 150 && twins.length < 250);
+    assert.equal(new Set(twins.map(({ sentence }) => sentence)).size, 4);
+    for (const { left, right, sentence, label } of twins) {
+      assert.equal(left, right);
+      assert.equal(label, sentence === 'neither picture shows a red apple.');
+    }
   });
 
   it('goes on after a stop to the same weights as without one', async () => {

@@ -34,10 +34,11 @@ export interface JointData {
   readonly emoji: readonly JointEmoji[];
   /**
    * Fresh questions and pairs, about as many as asked for; equal states of the generator give equal ones. `statements` is
-   * the share of the questions `is this ...?` that are put as a sentence about one of two pictures.
+   * the share of the questions `is this ...?` that are put as a sentence about two pictures, and of the pairs that are one
+   * picture twice.
    */
   readonly drawQuestions: (count: number, generator: Generator, statements: number) => readonly JointQuestion[];
-  readonly drawPairs: (count: number, generator: Generator) => readonly JointPair[];
+  readonly drawPairs: (count: number, generator: Generator, statements: number) => readonly JointPair[];
   /** How many answers there are. */
   readonly answers: number;
   readonly special: Pick<Tokenizer, 'startId' | 'endId' | 'padId' | 'maskId'>;

@@ -10,7 +10,10 @@ export interface Phase {
   readonly cycle: readonly Task[];
   /** The highest learning rate. */
   readonly lr: number;
-  /** Share of the questions `is this ...?` that are asked as a sentence about one of two pictures. */
+  /**
+   * Share of the questions `is this ...?` that are asked as a sentence about two pictures, and of the sentences that are
+   * said of one picture twice.
+   */
   readonly statements: number;
 }
 
@@ -21,12 +24,12 @@ const V = 'vqav2';
 const N = 'nlvr2';
 
 /**
- * First what things look like and are called; then, mostly, to judge sentences. Those are learned slowly from true and
- * false alone: a question that is put in their words, of one picture, shows the way.
+ * First what things look like and are called; then, mostly, to judge sentences. Of two pictures that is learned slowly
+ * from true and false alone: the same words about one picture show the way.
  */
 export const PHASES: readonly [Phase, Phase] = [
   { cycle: [R, V, C, N, I, V, R, C, N, V], lr: RECIPE.lr, statements: 0 },
-  { cycle: [N, V, N, R, N, V, C, N, V, R, N, C, I], lr: RECIPE.secondLr, statements: 0.6 },
+  { cycle: [N, V, N, R, V, N, C, V, N, R, V, N, C, I], lr: RECIPE.secondLr, statements: 0.5 },
 ];
 
 /** Where a step, counted from 0, of a run of so many stands: its phase, and its number in that. */

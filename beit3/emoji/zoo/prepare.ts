@@ -69,7 +69,8 @@ export function prepareWith(
     ids: idsOf(question),
     answer: answerOf(answer),
   });
-  const pair = ({ left, right, sentence, label }: EmojiNlvr2Example): JointPair => ({
+  type Pair = Pick<EmojiNlvr2Example, 'left' | 'right' | 'sentence' | 'label'>;
+  const pair = ({ left, right, sentence, label }: Pair): JointPair => ({
     first: left,
     second: right,
     ids: idsOf(sentence),
@@ -88,7 +89,14 @@ export function prepareWith(
       const asked = statements > 0 ? asStatements(drawn, statements, generator) : drawn;
       return asked.map(question);
     },
-    drawPairs: (count, generator) => sentences.draw(count, generator).map(pair),
+    drawPairs: (count, generator, statements) => {
+      const drawn = sentences.draw(count, generator);
+      if (statements === 0) return drawn.map(pair);
+      // About one question in two can be put as a sentence.
+      const twins = asTwins(questions.draw(2 * count, generator), generator);
+      const random = generator.uniform(drawn.length);
+      return drawn.map((example, i) => (random[i] < statements && twins.pop()) || example).map(pair);
+    },
     answers: answers.length,
     special: tokenizer,
   };
@@ -110,6 +118,19 @@ const STATEMENTS: readonly (readonly [begin: string, shown: boolean])[] = [
   ['both pictures show', true],
   ['neither picture shows', false],
 ];
+
+/** Those that are clear of one picture twice. */
+const OF_TWINS = ['the left picture shows', 'the right picture shows', 'both pictures show', 'neither picture shows'];
+
+/** The questions `is this ...?` as sentences about their picture, shown twice. */
+export function asTwins(
+  questions: readonly EmojiVqaExample[],
+  generator: Generator,
+): Pick<EmojiNlvr2Example, 'left' | 'right' | 'sentence' | 'label'>[] {
+  return asStatements(questions, 1, generator)
+    .filter(({ question }) => OF_TWINS.some((begin) => question.startsWith(begin)))
+    .map(({ entry, question, answer }) => ({ left: entry, right: entry, sentence: question, label: answer === 'yes' }));
+}
 
 /** Some of the questions `is this ...?` in the words of NLVR2, still to be answered with yes or no. */
 export function asStatements(
