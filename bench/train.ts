@@ -38,9 +38,11 @@ interface Steps {
   readonly forward: number[];
   readonly backward: number[];
   readonly update: number[];
+  /** Time of all threads together: what a machine that is not quiet changes least. */
+  readonly processor: number[];
 }
 
-const noSteps = (): Steps => ({ whole: [], forward: [], backward: [], update: [] });
+const noSteps = (): Steps => ({ whole: [], forward: [], backward: [], update: [], processor: [] });
 const sorted = (list: readonly number[]): number[] => [...list].sort((a, b) => a - b);
 const best = (list: readonly number[]): number => sorted(list)[0];
 const median = (list: readonly number[]): number => sorted(list)[list.length >> 1];
@@ -56,6 +58,7 @@ const image = randn([batch, 3, size, size]);
 const label = tensor(Int32Array.from({ length: batch }, (_, i) => (i * 37) % 1000));
 
 async function step(steps: Steps | null): Promise<void> {
+  const before = process.cpuUsage();
   const times = [performance.now()];
   const loss = scope(() => {
     const loss = crossEntropy(model.forward(image), label);
@@ -70,16 +73,19 @@ async function step(steps: Steps | null): Promise<void> {
   loss.dispose();
   times.push(performance.now());
   if (steps === null) return;
+  const { user, system } = process.cpuUsage(before);
+  steps.processor.push((user + system) / 1e6);
   steps.whole.push((times[3] - times[0]) / 1000);
   [steps.forward, steps.backward, steps.update].forEach((list, i) => {
     list.push((times[i + 1] - times[i]) / 1000);
   });
 }
 
-function report(name: string, { whole, forward, backward, update }: Steps, megabytes: number): void {
+function report(name: string, { whole, forward, backward, update, processor }: Steps, megabytes: number): void {
   console.log(
     `${name.padEnd(9)} ${(batch / best(whole)).toFixed(2)} images/s: ${ms(best(whole))} a step (median ${ms(median(whole))}; ` +
       `forward ${ms(best(forward))}, backward ${ms(best(backward))}, update ${ms(best(update))}), ` +
+      `${best(processor).toFixed(2)} s of processor time, ` +
       `peak ${(megabytes / 1024).toFixed(2)} GiB`,
   );
 }
@@ -106,14 +112,19 @@ for (let i = 0; i < repeats + WARM_UP; i++) {
   theirs.forward.push(Number(answer.forward));
   theirs.backward.push(Number(answer.backward));
   theirs.update.push(Number(answer.update));
+  theirs.processor.push(Number(answer.processor));
 }
 peer?.end();
 report('azulejo', ours, process.resourceUsage().maxRSS / 1024);
 if (peer === null) console.log('pytorch   not installed here (AZULEJO_PYTHON names another interpreter)');
 else {
   report('pytorch', theirs, peerMegabytes);
-  const ratios = [best, median].map((of) => (of(ours.whole) / of(theirs.whole)).toFixed(2));
-  console.log(`ratio     ${ratios[0]} x the time of PyTorch ${torch}, by medians ${ratios[1]} (gate: 2.5)`);
+  const ratio = (of: (list: readonly number[]) => number, part: 'whole' | 'processor'): string =>
+    (of(ours[part]) / of(theirs[part])).toFixed(2);
+  console.log(
+    `ratio     ${ratio(best, 'whole')} x the time of PyTorch ${torch} (gate: 2.5), by medians ${ratio(median, 'whole')}, ` +
+      `by processor time ${ratio(best, 'processor')}`,
+  );
 }
 optimiser.dispose();
 model.dispose();

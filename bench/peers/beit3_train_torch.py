@@ -1,7 +1,7 @@
 """Training steps of the model of beit3_torch.py in PyTorch eager, float32, on the CPU: the peer of bench/train.ts.
 
 Takes a step for every line on its standard input and answers with one JSON line: {"seconds", "forward", "backward",
-"update", "loss", "megabytes" (peak resident), "torch" (version)}.
+"update", "processor" (seconds of all threads), "loss", "megabytes" (peak resident), "torch" (version)}.
 """
 import argparse
 import json
@@ -26,6 +26,7 @@ optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.999), e
 image = torch.randn(args.batch, 3, args.size, args.size)
 label = torch.arange(args.batch) * 37 % 1000
 for _ in sys.stdin:
+    processor = time.process_time()
     times = [time.perf_counter()]
     loss = F.cross_entropy(model(image), label)
     times.append(time.perf_counter())
@@ -42,6 +43,7 @@ for _ in sys.stdin:
         'forward': forward,
         'backward': backward,
         'update': update,
+        'processor': time.process_time() - processor,
         'loss': value,
         'megabytes': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         'torch': torch.__version__,
