@@ -13,6 +13,6 @@ export const RECIPE = {
   firstShare: 2 / 3,
   /** Highest learning rates of the two phases. */
   lr: 6e-4,
-  secondLr: 4e-4,
+  secondLr: 3e-4,
   seed: 0,
 };
