@@ -86,7 +86,7 @@ async function quickstart(flags: QuickstartFlags): Promise<void> {
     const search = await searchStyle(model, corpus, tokenizer, HELD_OUT);
     const table = recallTable(search.recall, search.entries.length);
     say(`Looking through all ${count(search.entries.length)} ${HELD_OUT}, a style that was never shown:\n${table}`);
-    if (shipped) say(`(before: R@1 ${percent(shipped.search.recall.ir_r1)}, ${percent(shipped.search.recall.tr_r1)})`);
+    if (shipped) say(beforeLine(shipped.search));
 
     const place = (name: string): string => join(flags.output, name);
     await saveModel(model, spec, place('model.safetensors'));
@@ -140,7 +140,9 @@ function startOfNothing(training: EmojiCorpus['entries'], { width, layers, size,
   return { spm, spec: emojiModelSpec({ width, layers, size, patch, vocabulary }), shipped: null };
 }
 
-const percent = (value: number): string => `${value.toFixed(1)}%`;
+function beforeLine({ recall: { ir_r1, tr_r1 } }: EmojiSearch): string {
+  return `Before it was trained further, R@1 was ${ir_r1.toFixed(1)}% and ${tr_r1.toFixed(1)}%.`;
+}
 
 async function drawnCorpus(size: number): Promise<EmojiCorpus> {
   const line = createLine(process.stdout);
