@@ -4,11 +4,13 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { disposeBackend } from '../../backends/index.js';
 import { createBackend } from '../../backends/wasm/index.js';
 import { TASKS } from '../../beit3/config.js';
 import { nlvr2Examples, vqaExamples } from '../../beit3/emoji/benchmark/index.js';
 import { type EmojiCorpus, type EmojiEntry, loadEmojiCorpus } from '../../beit3/emoji/corpus.js';
 import { loadSharp } from '../../beit3/emoji/draw.js';
+import { showModel, shownLines } from '../../beit3/emoji/show.js';
 import { evaluateJoint, type JointScores } from '../../beit3/emoji/zoo/evaluate.js';
 import { loadJointModel } from '../../beit3/emoji/zoo/load.js';
 import { RECIPE } from '../../beit3/emoji/zoo/recipe.js';
@@ -27,12 +29,13 @@ describe('the model in the package', () => {
   before(async () => {
     backend = await createBackend({ threads: 2 });
     setDefaultBackend(backend);
-    corpus = await loadEmojiCorpus({ size: RECIPE.size, styles: ['twemoji'] });
+    corpus = await loadEmojiCorpus({ size: RECIPE.size, styles: ['twemoji', 'fxemoji'] });
     folder = await mkdtemp(join(tmpdir(), 'azulejo-shipped-'));
   });
   after(async () => {
     setDefaultBackend(null);
     await backend.dispose();
+    await disposeBackend('wasm');
     await rm(folder, { recursive: true, force: true });
   });
 
@@ -58,7 +61,7 @@ describe('the model in the package', () => {
     const { model, spec } = await loadJointModel(files.checkpoint, backend);
     assert.deepEqual([spec.classes, spec.answers], [classes.size, answers.size]);
 
-    const all = corpus.entries;
+    const all = corpus.ofStyle('twemoji');
     const entries = Array.from(new Generator(1).permutation(all.length).subarray(0, 300), (i) => all[i]);
     const idsOf = (text: string) => tokenizer.encode(text).ids;
     const split = {
@@ -84,8 +87,31 @@ describe('the model in the package', () => {
     assert.ok(scores.nlvr2.accuracy > 55, `pairs: ${scores.nlvr2.accuracy}`);
   });
 
+  it('is shown with pictures that were drawn by lot, and what is right is marked', async () => {
+    const files = await shippedModel();
+    const options = { device: 'wasm', threads: 2, counts: [3, 2, 2] } as const;
+    const show = (seed: number) => showModel(files, corpus, { seed, ...options });
+    const shown = await show(1);
+    assert.deepEqual(await show(1), shown);
+    assert.ok([...shown.pictures, ...shown.questions].every(({ entry }) => entry.style === 'twemoji'));
+    const said = [
+      ...shown.pictures.flatMap(({ caption, subgroup }) => [caption, subgroup]),
+      ...shown.questions.map(({ answer }) => answer),
+      ...shown.pairs.map(({ judgement }) => judgement),
+    ];
+    assert.equal(said.length, 3 * 2 + 2 + 2);
+    const lines = shownLines(shown);
+    for (const [mark, correct] of [
+      ['\u2713', true],
+      ['\u2717', false],
+    ] as const) {
+      assert.equal(lines.split(mark).length - 1, said.filter((one) => one.correct === correct).length);
+    }
+    for (const { entry, subgroup } of shown.pictures) assert.equal(subgroup.said === entry.subgroup, subgroup.correct);
+  });
+
   it('answers the commands that are given no checkpoint, in words of any case, on white where pictures are clear', async () => {
-    const { image, label } = corpus.entries.find((entry) => entry.label === 'red apple') as EmojiEntry;
+    const { image, label } = corpus.ofStyle('twemoji').find((entry) => entry.label === 'red apple') as EmojiEntry;
     const white = join(folder, 'white.png');
     await writeFile(white, await corpus.png(image, 4));
     const sharp = await loadSharp();
