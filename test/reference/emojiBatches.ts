@@ -8,6 +8,7 @@
  * --steps N     how many steps, the recipe's by default; the learning rate is always that of a run of --of N steps
  * --of N        steps of the whole run (the recipe's)
  * --seed N      of weights and batches (the recipe's)
+ * --from FILE   goes on with a run of `npm run train:emoji`: out/zoo/run.safetensors of the same recipe
  * --threads N   of the wasm backend (2)
  */
 import '../../autograd/index.js';
@@ -21,11 +22,13 @@ import { JointModel, type JointSpec } from '../../beit3/emoji/zoo/model.js';
 import { jointLearningRate } from '../../beit3/emoji/zoo/phases.js';
 import { type PreparedBenchmark, prepareBenchmark, specOfRecipe } from '../../beit3/emoji/zoo/prepare.js';
 import { RECIPE } from '../../beit3/emoji/zoo/recipe.js';
+import { loadRun } from '../../beit3/emoji/zoo/state.js';
 import { JOINT_SETTINGS, jointOptimiser, trainJoint } from '../../beit3/emoji/zoo/train.js';
 import { openCheckpoint, readFloat32 } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { Generator } from '../../core/random.js';
 import { Builder, writeValues } from '../../nn/builder.js';
+import type { AdamW } from '../../nn/optim.js';
 import { allHeads, type TrainingRun, type TrainingStep, trainingFrames, writeFrames } from './stream.js';
 
 const { values } = parseArgs({
@@ -33,6 +36,7 @@ const { values } = parseArgs({
     steps: { type: 'string' },
     of: { type: 'string', default: String(RECIPE.steps) },
     seed: { type: 'string', default: String(RECIPE.seed) },
+    from: { type: 'string' },
     threads: { type: 'string', default: '2' },
     train: { type: 'boolean', default: false },
     evaluate: { type: 'string' },
@@ -53,13 +57,18 @@ function runOf({ config, classes, answers }: JointSpec): TrainingRun {
   };
 }
 
-function* stepsOf(batches: JointBatches): IterableIterator<TrainingStep> {
-  for (let step = 0; step < steps; step++)
+function* stepsOf(batches: JointBatches, from: number): IterableIterator<TrainingStep> {
+  for (let step = from; step < steps; step++)
     yield { step, lr: jointLearningRate(step, total), batches: [batches.at(step)] };
 }
 
-async function train(model: JointModel, batches: JointBatches, backend: Backend): Promise<void> {
-  const optimiser = jointOptimiser(model, RECIPE.layers);
+interface Start {
+  readonly model: JointModel;
+  readonly optimiser: AdamW;
+  readonly from: number;
+}
+
+async function train({ model, optimiser, from }: Start, batches: JointBatches, backend: Backend): Promise<void> {
   const stop = new AbortController();
   await trainJoint({
     model,
@@ -67,13 +76,13 @@ async function train(model: JointModel, batches: JointBatches, backend: Backend)
     batches,
     backend,
     steps: total,
+    from,
     signal: stop.signal,
     onStep: ({ step, task, loss, gradNorm }) => {
       console.log(JSON.stringify({ step: step - 1, task, loss, norm: gradNorm }));
       if (step === steps) stop.abort();
     },
   });
-  optimiser.dispose();
 }
 
 /** The weights of a file in 16 bits, as the shipped model is measured. */
@@ -100,6 +109,12 @@ const spec = specOfRecipe(prepared);
 const model = new JointModel(new Builder({ backend, generator: new Generator(seed) }), spec);
 const batches = new JointBatches(prepared.data, { seed, steps: total });
 if (values.evaluate !== undefined) await evaluate(values.evaluate, model, corpus, prepared);
-else if (values.train) await train(model, batches, backend);
-else await writeFrames(trainingFrames(runOf(spec), model, stepsOf(batches)));
+else {
+  const optimiser = jointOptimiser(model, RECIPE.layers);
+  const recipe = JSON.stringify({ ...RECIPE, steps: total, seed });
+  const from = values.from === undefined ? 0 : (await loadRun(values.from, model, optimiser, recipe)).step;
+  if (values.train) await train({ model, optimiser, from }, batches, backend);
+  else await writeFrames(trainingFrames(runOf(spec), model, stepsOf(batches, from), optimiser));
+  optimiser.dispose();
+}
 await backend.dispose();

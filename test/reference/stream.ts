@@ -6,6 +6,7 @@ import type { TaskBatches } from '../../beit3/data/batch.js';
 import { outputsOf } from '../../beit3/emoji/zoo/model.js';
 import type { TrainingLossOptions } from '../../beit3/tasks/index.js';
 import type { Module } from '../../nn/module.js';
+import type { AdamW } from '../../nn/optim.js';
 
 /** A batch of any task, and of which. */
 export type TaskBatch = { readonly [T in Task]: { readonly task: T; readonly batch: TaskBatches[T] } }[Task];
@@ -88,15 +89,18 @@ export function arraysOf({ task, batch }: TaskBatch): Arrays {
   }
 }
 
-/** The frame of the settings and the weights, then one of every batch. */
+/** The frame of the settings, the weights and the state of an optimiser that has begun, then one of every batch. */
 export async function* trainingFrames(
   run: TrainingRun,
   weights: Module,
   steps: Iterable<TrainingStep> | AsyncIterable<TrainingStep>,
+  optimiser?: AdamW,
 ): AsyncGenerator<Uint8Array> {
   const state: [string, Float32Array, readonly number[]][] = [];
-  for (const [name, t] of weights.namedTensors()) state.push([name, (await t.data()) as Float32Array, t.shape]);
-  yield* frame(run, state);
+  for (const [name, t] of [...weights.namedTensors(), ...(optimiser?.stateDict() ?? [])])
+    state.push([name, (await t.data()) as Float32Array, t.shape]);
+  const counts = Object.fromEntries(optimiser?.stepCounts() ?? []);
+  yield* frame({ ...run, counts }, state);
   for await (const { step, lr, batches } of steps) {
     for (const [i, { weight = 1, ...batch }] of batches.entries())
       yield* frame({ task: batch.task, step, lr, weight, last: i === batches.length - 1 }, arraysOf(batch));

@@ -32,6 +32,10 @@ CLASSES = {
 }
 
 
+# What AdamW keeps of every parameter besides the number of its steps.
+MOMENTS = ('exp_avg', 'exp_avg_sq')
+
+
 def exactly(stream, count):
     data = bytearray()
     while len(data) < count:
@@ -44,8 +48,8 @@ def exactly(stream, count):
 
 def frames(stream):
     """(fields, arrays) of each frame: the length of a JSON text (uint32, little endian), the text, and then the values
-    of every [name, type, shape] in its `arrays`. The first frame holds the settings and the weights, the others a batch
-    each."""
+    of every [name, type, shape] in its `arrays`. The first frame holds the settings and the weights (and of a run that goes
+    on, the moments of AdamW and its `counts` of steps), the others a batch each."""
     while head := stream.read(4):
         head += exactly(stream, 4 - len(head))
         fields = json.loads(exactly(stream, struct.unpack('<I', head)[0]))
@@ -174,13 +178,19 @@ def train(official, engine, factory, stream, log, threads, save=lambda header, w
     """Trains on a stream of frames; gives its header and the weights to `save` at the end and every so many steps."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    header, state = next(stream)
+    header, arrays = next(stream)
+    moments = {name: value for name, value in arrays.items() if name.endswith(MOMENTS)}
+    state = {name: value for name, value in arrays.items() if name not in moments}
     model = Joint(official, header['config'], header['heads'])
     model.load(state)
     for part in model.models.values():
         part.train()
     settings = header['optimizer']
     optimiser = optimiser_of(factory, model, settings)
+    for name, parameter in model.named_parameters():
+        if name in header.get('counts', {}):
+            optimiser.state[parameter] = {'step': torch.tensor(float(header['counts'][name])),
+                                          **{kind: moments[f'{name}.{kind}'].clone() for kind in MOMENTS}}
     handlers = Handlers(engine, header.get('loss', {}))
     average = {k: v.clone() for k, v in model.weights().items()} if 'ema' in header else None
     begin = time.time()
