@@ -51,7 +51,7 @@ export interface ShowOptions {
 export async function showModel(
   { checkpoint, tokenizer, classes, answers }: ShippedModel,
   corpus: EmojiCorpus,
-  { seed, device, threads, counts: [pictures, questions, pairs] = [6, 4, 4] }: ShowOptions,
+  { seed, device, threads, counts: [pictures, questions, pairs] = [10, 6, 6] }: ShowOptions,
 ): Promise<Shown> {
   const { test } = emojiBenchmark(corpus);
   const options = { checkpoint, tokenizer, device, threads };
