@@ -28,7 +28,7 @@ const LABELS: Flags = {
   labels: {
     value: 'FILE',
     help: "Names of the classes: one a line, JSON, or VQA's answer2label.txt.",
-    default: 'numbers are printed',
+    default: 'the names of the emoji model; of other checkpoints numbers are printed',
   },
 };
 

@@ -128,7 +128,7 @@ async function requireFile(path: string, name: IndexTask, split: IndexSplit, opt
     const maker = name === 'nocaps' && split === 'train' ? 'coco_captioning' : name;
     const output = options.index === undefined ? '' : ` --output ${options.index}`;
     throw new InputError(
-      `There is no index file ${path}; make it with: beit3 index ${maker} --data ${options.data}${output}.`,
+      `There is no index file ${path}; the command beit3 index ${maker} --data ${options.data}${output} makes it.`,
     );
   });
 }

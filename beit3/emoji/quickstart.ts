@@ -87,6 +87,8 @@ async function quickstart(flags: QuickstartFlags): Promise<void> {
     const table = recallTable(search.recall, search.entries.length);
     say(`Looking through all ${count(search.entries.length)} ${HELD_OUT}, a style that was never shown:\n${table}`);
     if (shipped) say(beforeLine(shipped.search));
+    if (shipped && stop.signal.aborted)
+      say('A training that is stopped early may be worse than none: its learning rate had not fallen yet.');
 
     const place = (name: string): string => join(flags.output, name);
     await saveModel(model, spec, place('model.safetensors'));

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -12,6 +12,7 @@ import { BATCH, JointBatches } from '../../beit3/emoji/zoo/batches.js';
 import type { JointData } from '../../beit3/emoji/zoo/data.js';
 import { roundToHalf, saveJointModel } from '../../beit3/emoji/zoo/export.js';
 import { parseJointFlags } from '../../beit3/emoji/zoo/flags.js';
+import { JointLog } from '../../beit3/emoji/zoo/log.js';
 import { JointModel, outputsOf } from '../../beit3/emoji/zoo/model.js';
 import { jointLearningRate, PHASES, phaseOf } from '../../beit3/emoji/zoo/phases.js';
 import { asStatements, asTwins } from '../../beit3/emoji/zoo/prepare.js';
@@ -247,4 +248,34 @@ describe('one model for five tasks', () => {
     assert.throws(() => parseJointFlags(['--steps', '0']), /--steps must be a whole number from 1/);
     assert.throws(() => parseJointFlags(['--resume', 'yes']), /--resume must be auto or none/);
   });
+});
+
+it('the log of a run has a line for every hundred steps and one for the end, and loses what was not saved', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'azulejo-log-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 'log.jsonl');
+  const step = (n: number): JointStep => ({ step: n, task: 'vqav2', loss: n, lr: 0.1, gradNorm: 2 });
+  const steps = async () =>
+    (await readFile(path, 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+  const log = new JointLog(path);
+  for (let n = 1; n <= 230; n++) await log.add(step(n), 60, n === 230);
+  const written = await steps();
+  assert.deepEqual(
+    written.map((line) => [line.step, line.loss.vqav2]),
+    [
+      [100, 50.5],
+      [200, 150.5],
+      [230, 215.5],
+    ],
+  );
+  const resumed = new JointLog(path);
+  await resumed.resume(150);
+  await resumed.add(step(151), 60, true);
+  assert.deepEqual(
+    (await steps()).map((line) => line.step),
+    [100, 151],
+  );
 });

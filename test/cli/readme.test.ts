@@ -85,4 +85,9 @@ test('the two commands and every command of beit3 are named', async () => {
     scripts: Record<string, string>;
   };
   assert.ok(scripts.quickstart && scripts.test);
+  for (const name of Object.keys(scripts).filter((script) => script.includes(':')))
+    assert.ok(
+      readme.includes(`npm run ${name}\``) || readme.includes(`, \`${name}\``) || readme.includes(`and \`${name}\``),
+      name,
+    );
 });

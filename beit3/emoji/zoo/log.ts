@@ -1,4 +1,4 @@
-/** The log of a run: one JSON object a line, a line for every so many steps. */
+/** The log of a run: one JSON object a line, a line for every so many steps and one at the end. */
 
 import type { Task } from '../../config.js';
 import { writeWhole } from '../results.js';
@@ -42,9 +42,10 @@ export class JointLog {
     );
   }
 
-  async add(step: JointStep, cpuSeconds: number): Promise<void> {
+  /** `isLast`: the run ends here, so that the line is written however few steps it stands for. */
+  async add(step: JointStep, cpuSeconds: number, isLast: boolean): Promise<void> {
     this.#recent.push(step);
-    if (step.step % LOG_EVERY !== 0) return;
+    if (step.step % LOG_EVERY !== 0 && !isLast) return;
     this.#lines.push({
       step: step.step,
       lr: Number(step.lr.toPrecision(4)),

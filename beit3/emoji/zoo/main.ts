@@ -113,7 +113,7 @@ async function train(
       signal: stop.signal,
       async onStep(step) {
         last = step.step;
-        await log.add(step, cpuSeconds());
+        await log.add(step, cpuSeconds(), last === steps);
         const now = performance.now();
         const left = ((now - began) / 1000 / (last - from)) * (steps - last);
         const losses = Object.entries(log.recent).map(([task, loss]) => `${task.slice(0, 4)} ${loss.toFixed(2)}`);
