@@ -1,5 +1,5 @@
 import { InputError, messageOf } from '../core/errors.js';
-import { diskError } from './sink.js';
+import { diskError, ensureFolder } from './sink.js';
 import { findWeights, type WeightsFile } from './zoo.js';
 
 export interface PullProgress {
@@ -37,7 +37,7 @@ export async function cacheDirectory(): Promise<string> {
  */
 export async function pull(name: string, options: PullOptions = {}): Promise<string> {
   const file = findWeights(name);
-  const { mkdir, rename, rm, stat } = await import('node:fs/promises');
+  const { rename, rm, stat } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const directory = options.directory ?? (await cacheDirectory());
   const path = join(directory, file.name);
@@ -46,7 +46,7 @@ export async function pull(name: string, options: PullOptions = {}): Promise<str
     options.onProgress?.({ name: file.name, received: there.size, total: there.size });
     return path;
   }
-  await mkdir(directory, { recursive: true }).catch((error: unknown) => diskError(path, error));
+  await ensureFolder(directory).catch((error: unknown) => diskError(path, error));
   const download = new Download(file, `${path}.part`, options);
   await download.run();
   await checkHash(file, `${path}.part`);

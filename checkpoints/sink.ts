@@ -31,6 +31,23 @@ export async function removeAtExit(temporary: string): Promise<Set<string>> {
 }
 
 /**
+ * Makes a folder and those above it, where they are missing (Node). mkdir's own `recursive` never comes back from places
+ * like /proc, where a folder is there and nothing can be made in it. Throws what mkdir throws.
+ */
+export async function ensureFolder(path: string): Promise<void> {
+  const { mkdir, stat } = await import('node:fs/promises');
+  const { dirname, resolve } = await import('node:path');
+  const folder = resolve(path);
+  const isThere = async (): Promise<boolean> => (await stat(folder).catch(() => null))?.isDirectory() ?? false;
+  if (await isThere()) return;
+  if (dirname(folder) !== folder) await ensureFolder(dirname(folder));
+  await mkdir(folder).catch(async (error: unknown) => {
+    // Another program may have been faster.
+    if (!(await isThere())) throw error;
+  });
+}
+
+/**
  * Writes a file so that it appears whole or not at all: into a temporary file beside it, flushed to the disk, then
  * renamed (Node). Nothing remains when `fill` throws or the process exits. Throws InputError when the disk refuses.
  */

@@ -1,6 +1,6 @@
 /** Files of one JSON value a line: read line by line, and written so that all appear or none. Node only. */
 
-import { diskError, removeAtExit } from '../../checkpoints/sink.js';
+import { diskError, ensureFolder, removeAtExit } from '../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { pythonJson } from './pythonJson.js';
 
@@ -159,9 +159,9 @@ export async function writeTogether(
   folder: string,
   fill: (open: (name: string) => Promise<RowWriter>) => Promise<void>,
 ): Promise<WrittenFile[]> {
-  const { mkdir, open, rename, unlink } = await import('node:fs/promises');
+  const { open, rename, unlink } = await import('node:fs/promises');
   const { join } = await import('node:path');
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+  await ensureFolder(folder).catch((error: unknown) => {
     throw new InputError(`The folder ${folder} cannot be made: ${messageOf(error)}.`);
   });
   const writers: RowWriter[] = [];

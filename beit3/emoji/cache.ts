@@ -3,6 +3,7 @@
  * and the hash of the pixels. Anything that does not fit together counts as no cache. Needs Node.
  */
 
+import { ensureFolder } from '../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { EmojiEntry } from './join.js';
 
@@ -38,13 +39,13 @@ export async function readCache(key: CacheKey, directory?: string): Promise<Cach
 
 /** Saves the corpus; each file appears whole or not at all. Throws InputError where the directory cannot be written. */
 export async function writeCache(key: CacheKey, corpus: CachedCorpus, directory?: string): Promise<void> {
-  const { mkdir, rename, rm, writeFile } = await import('node:fs/promises');
+  const { rename, rm, writeFile } = await import('node:fs/promises');
   const { dirname } = await import('node:path');
   const base = await cacheBase(key, directory);
   const json = JSON.stringify({ key, sha256: await sha256(corpus.pixels), entries: corpus.entries });
   const temporary = `${base}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
   try {
-    await mkdir(dirname(base), { recursive: true });
+    await ensureFolder(dirname(base));
     for (const [extension, content] of [['rgb', corpus.pixels] as const, ['json', json] as const]) {
       await writeFile(temporary, content);
       await rename(temporary, `${base}.${extension}`);

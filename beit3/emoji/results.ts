@@ -1,7 +1,8 @@
 /** The files that the quickstart leaves behind; each appears whole or not at all. Needs Node. */
 
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ensureFolder } from '../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { Generator } from '../../core/random.js';
 import { type Card, type ContactRow, contactSheet } from './contactSheet.js';
@@ -13,7 +14,7 @@ import { cleanText } from './text.js';
 
 /** Makes a folder with all above it. Throws InputError where that cannot be. */
 export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { recursive: true }).catch((error: unknown) => {
+  await ensureFolder(path).catch((error: unknown) => {
     throw new InputError(`The folder ${path} cannot be made (${messageOf(error)}); choose another one with --output.`);
   });
 }

@@ -1,6 +1,6 @@
 /** Fine-tuning: everything is opened and checked, then trained. Node only. */
 import { openCheckpoint } from '../../checkpoints/index.js';
-import { diskError } from '../../checkpoints/sink.js';
+import { diskError, ensureFolder } from '../../checkpoints/sink.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { manualSeed } from '../../core/random.js';
@@ -48,8 +48,7 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
 }
 
 async function prepareFolder(folder: string): Promise<void> {
-  const { mkdir } = await import('node:fs/promises');
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => diskError(folder, error));
+  await ensureFolder(folder).catch((error: unknown) => diskError(folder, error));
   await sweep(folder);
 }
 

@@ -2,7 +2,7 @@
  * TensorBoard event files: records in TFRecord framing (length, masked CRC-32C of the length, data, masked CRC-32C of the
  * data), each a protobuf `Event` (tensorflow/core/util/event.proto). Only scalars are written.
  */
-import { diskError } from '../../checkpoints/sink.js';
+import { diskError, ensureFolder } from '../../checkpoints/sink.js';
 
 const TABLE = new Uint32Array(256);
 for (let n = 0; n < 256; n++) {
@@ -112,10 +112,10 @@ export class TensorBoardWriter {
 
   /** `done` is the number of steps that stay; numbers of later ones in other files are dropped by readers. Throws InputError when the folder cannot be written to. */
   static async open(folder: string, done: number): Promise<TensorBoardWriter> {
-    const { mkdir, readdir } = await import('node:fs/promises');
+    const { readdir } = await import('node:fs/promises');
     const { join } = await import('node:path');
     const { hostname } = await import('node:os');
-    await mkdir(folder, { recursive: true }).catch((error: unknown) => diskError(folder, error));
+    await ensureFolder(folder).catch((error: unknown) => diskError(folder, error));
     const now = Date.now() / 1000;
     // Readers take files in the order of their names.
     const name = `events.out.tfevents.${now.toFixed(3)}.${hostname().replace(/[^\w.-]/g, '_')}`;

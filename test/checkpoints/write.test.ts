@@ -21,6 +21,7 @@ import {
   writeSafetensors,
 } from '../../checkpoints/index.js';
 import { crc32 } from '../../checkpoints/pth/crc32.js';
+import { ensureFolder } from '../../checkpoints/sink.js';
 import { allValues, fixture, inputError, temporaryFolder } from './helpers.js';
 
 const DTYPES: StoredDType[] = [
@@ -192,4 +193,17 @@ test('what cannot be written is refused before anything is', async (t) => {
   loop.push(loop);
   await assert.rejects(pthBytes([good], { extra: { loop } }), inputError(/nested deeper than 200/));
   assert.deepEqual(await readdir(folder), []);
+});
+
+test('folders are made with all above them, or refused at once', async (t) => {
+  const folder = await temporaryFolder(t);
+  const deep = join(folder, 'a', 'b', 'c');
+  await Promise.all([ensureFolder(deep), ensureFolder(deep)]);
+  await ensureFolder(deep);
+  assert.deepEqual(await readdir(join(folder, 'a', 'b')), ['c']);
+  await writeFile(join(folder, 'file'), '');
+  await assert.rejects(ensureFolder(join(folder, 'file')), { code: 'EEXIST' });
+  await assert.rejects(ensureFolder(join(folder, 'file', 'below')), { code: 'EEXIST' });
+  // Here mkdir's own recursion never ends.
+  if (process.platform === 'linux') await assert.rejects(ensureFolder('/proc/none/below'), { code: 'ENOENT' });
 });

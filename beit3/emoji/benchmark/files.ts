@@ -3,6 +3,7 @@
  * training and evaluation take it like any other data set. Node only.
  */
 
+import { ensureFolder } from '../../../checkpoints/sink.js';
 import { InputError, messageOf } from '../../../core/errors.js';
 import { Generator } from '../../../core/random.js';
 import { type IndexJob, runIndex } from '../../data/index/job.js';
@@ -58,7 +59,7 @@ const FOLDERS = {
  * The folder appears whole or not at all. Throws InputError where it is there already or cannot be written.
  */
 export async function writeEmojiIndex(corpus: EmojiCorpus, options: EmojiIndexOptions): Promise<EmojiIndexReport> {
-  const { mkdir, rename, rm, rmdir, writeFile } = await import('node:fs/promises');
+  const { rename, rm, rmdir, writeFile } = await import('node:fs/promises');
   const { rmSync } = await import('node:fs');
   const { join, resolve } = await import('node:path');
   const output = resolve(options.output);
@@ -68,7 +69,7 @@ export async function writeEmojiIndex(corpus: EmojiCorpus, options: EmojiIndexOp
   const remove = (): void => rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
   process.once('exit', remove);
   try {
-    await mkdir(temporary, { recursive: true });
+    await ensureFolder(temporary);
     const paths = await writePictures(corpus, temporary, options);
     options.onProgress?.('training the tokenizer', 0, null);
     const spm = options.tokenizer ?? trainBenchmarkTokenizer(benchmark).bytes;
@@ -107,11 +108,11 @@ async function writePictures(
   folder: string,
   { onProgress }: EmojiIndexOptions,
 ): Promise<readonly string[]> {
-  const { mkdir, writeFile } = await import('node:fs/promises');
+  const { writeFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const { availableParallelism } = await import('node:os');
   const paths = picturePaths(corpus.entries);
-  for (const style of corpus.styles) await mkdir(join(folder, 'images', style), { recursive: true });
+  for (const style of corpus.styles) await ensureFolder(join(folder, 'images', style));
   let next = 0;
   let done = 0;
   const worker = async (): Promise<void> => {
