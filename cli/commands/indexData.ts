@@ -82,7 +82,7 @@ export const command: Command = {
     const report = await make(task, args, context);
     for (const note of report.notes) context.note(note);
     if (context.wantsJson) context.json({ task, files: report.files, notes: report.notes });
-    else for (const { path, rows } of report.files) context.out(`${path}: ${grouped(rows)} rows`);
+    else for (const { path, rows } of report.files) context.out(rows > 0 ? `${path}: ${grouped(rows)} rows` : path);
     return undefined;
   },
 };

@@ -20,7 +20,7 @@ import { epochOrder } from '../../beit3/data/loader/order.js';
 import { generatorOf } from '../../beit3/data/loader/random.js';
 import { startThreads } from '../../beit3/data/loader/threads.js';
 import { evaluation, imageNetTraining, visionLanguageTraining } from '../../beit3/data/transforms/index.js';
-import { decodeImage, preprocessImage } from '../../beit3/images/index.js';
+import { decodeImage, preprocessImage, type RgbImage } from '../../beit3/images/index.js';
 import { inputError, temporaryFolder } from '../checkpoints/helpers.js';
 import { standInTokenizer, TASKS, writePicture, writeStandIn } from './standIns.js';
 
@@ -56,6 +56,8 @@ function numbered(size: number): DataSet<'imageclassification'> {
     where: (row) => `row ${row}`,
   };
 }
+
+const square = (side: number): RgbImage => ({ width: side, height: side, data: new Uint8Array(side * side * 3) });
 
 const labelsOf = (batches: readonly AnyBatch[]): number[] =>
   batches.flatMap((batch) => ('labels' in batch ? [...batch.labels] : []));
@@ -310,6 +312,22 @@ describe('pictures that cannot be read', () => {
     });
   }
 
+  for (const workers of [0, 1]) {
+    test(`too small ones are told by one sentence or skipped, with ${workers} threads`, async (t) => {
+      const data = numbered(3);
+      const small = {
+        ...data,
+        sample: (row: number) => ({ ...data.sample(row), pictures: [square(row === 1 ? 2 : 40)] }),
+      };
+      const options = { training: true, transform: imageNetTraining({ size: 32 }), workers, batchSize: 3 };
+      await assert.rejects(batchesOf(small, options), inputError(/^row 1: A picture of 2 x 2 is too small [^\n]*$/));
+      const loader = new DataLoader(small, { ...options, skipBroken: true });
+      t.after(() => loader.close());
+      for await (const { labels } of loader.epoch(0)) assert.ok(!labels.includes(1) && labels.length === 3);
+      assert.equal(loader.skippedCount, 1);
+    });
+  }
+
   test('are an error when there are no others', async (t) => {
     const data = subset(await damaged(await temporaryFolder(t)), [1, 3]);
     const options = { workers: 0, batchSize: 1, skipBroken: true };
@@ -355,6 +373,14 @@ describe('threads', () => {
     const threads = await startThreads(1, spec);
     const job = { pictures: [], random: { seed: 0, counter: 0 }, keep: false };
     await assert.rejects(threads.load(job), inputError(/died \(The transform cannot have -1 for size\)/));
+    await threads.close();
+  });
+
+  test('say in one sentence what a picture is refused for', async () => {
+    const threads = await startThreads(1, imageNetTraining({ size: SIZE }));
+    const picture = { width: 2, height: 2, data: new Uint8Array(12) };
+    const job = { pictures: [picture], random: { seed: 0, counter: 0 }, keep: false };
+    await assert.rejects(threads.load(job), inputError(/^A picture of 2 x 2 is too small to cut 16 x 16[^\n]*$/));
     await threads.close();
   });
 
@@ -420,14 +446,15 @@ test('what was decoded once is kept, and changes nothing', async (t) => {
   const data = await openDataSet('flickr30k', 'train', { data: folder });
   for (const workers of [0, 2]) {
     const options = { ...training, workers, batchSize: 4 };
-    const plain = await batchesOf(data, { ...options, cacheMegabytes: 0 }, 1);
+    const plain = await batchesOf(data, { ...options, cacheMegabytes: 0 }, 2);
     const kept = new DataLoader(data, { ...options, cacheMegabytes: 1 });
     const first: AnyBatch[] = [];
-    for await (const batch of kept.epoch(0)) first.push(batch);
+    // Two, since threads begin with the second while pictures of the first are still being decoded.
+    for (const epoch of [0, 1]) for await (const batch of kept.epoch(epoch)) first.push(batch);
     const files = await readdir(join(folder, 'flickr30k-images'));
     for (const file of files) await rename(join(folder, 'flickr30k-images', file), join(folder, file));
     const again: AnyBatch[] = [];
-    for await (const batch of kept.epoch(1)) again.push(batch);
+    for await (const batch of kept.epoch(2)) again.push(batch);
     await kept.close();
     assert.deepEqual(again, plain);
     const seen = new Set<string>();

@@ -3,7 +3,6 @@
 import { InputError } from '../../../core/errors.js';
 import { Generator, type GeneratorState } from '../../../core/random.js';
 import { decodeImage, type RgbImage } from '../../images/index.js';
-import type { ByteSource } from '../../readBytes.js';
 import type { PictureSource } from '../dataSet.js';
 import type { ImageTransform } from '../transforms/transform.js';
 
@@ -24,13 +23,13 @@ export interface LoadedPictures {
 
 /** Does the work of a thread or of the caller. */
 export interface PictureLoader {
-  /** Rejects with BrokenPicture for one that cannot be read. */
+  /** Rejects with BrokenPicture for one that cannot be used. */
   load(job: PictureJob): Promise<LoadedPictures>;
   /** Frees threads; what is at work rejects. */
   close(): Promise<void>;
 }
 
-/** A picture cannot be read; the message names it. */
+/** A picture cannot be read, or is too small for the transform. */
 export class BrokenPicture extends InputError {}
 
 /** Whether the pixels were given. */
@@ -44,18 +43,18 @@ export async function loadPictures(job: PictureJob, transform: ImageTransform): 
   const pixels: Float32Array<ArrayBuffer>[] = [];
   const decoded: RgbImage[] = [];
   for (const source of job.pictures) {
-    const image = isDecoded(source) ? source : await decode(source);
+    const image = isDecoded(source) ? source : await orBroken(() => decodeImage(source));
     if (job.keep) decoded.push(image);
-    const values = transform(image, random);
+    const values = await orBroken(() => transform(image, random));
     const isOwn = values.buffer instanceof ArrayBuffer && values.byteLength === values.buffer.byteLength;
     pixels.push(isOwn ? (values as Float32Array<ArrayBuffer>) : new Float32Array(values));
   }
   return { pixels, decoded };
 }
 
-async function decode(source: ByteSource): Promise<RgbImage> {
+async function orBroken<T>(work: () => T | Promise<T>): Promise<T> {
   try {
-    return await decodeImage(source);
+    return await work();
   } catch (error) {
     throw error instanceof InputError ? new BrokenPicture(error.message) : error;
   }

@@ -38,6 +38,7 @@ export async function startThreads(count: number, transform: TransformSpec): Pro
       if (thread.waiting.size === 0) worker.unref();
       if ('loaded' in answer) waiting.resolve(answer.loaded);
       else if ('broken' in answer) waiting.reject(new BrokenPicture(answer.broken));
+      else if ('refused' in answer) waiting.reject(new InputError(answer.refused));
       else waiting.reject(new Error(`A picture could not be loaded: ${answer.failure}`));
     });
     worker.on('error', (error) => end(died(messageOf(error))));

@@ -1,7 +1,7 @@
 /** Program of a thread that loads pictures. Node only. */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { messageOf } from '../../../core/errors.js';
+import { InputError, messageOf } from '../../../core/errors.js';
 import type { RgbImage } from '../../images/index.js';
 import { buildTransform, type TransformSpec } from '../transforms/index.js';
 import { BrokenPicture, type LoadedPictures, limited, loadPictures, type PictureJob } from './pictures.js';
@@ -16,6 +16,7 @@ export interface Request {
 export type Answer =
   | { readonly id: number; readonly loaded: LoadedPictures }
   | { readonly id: number; readonly broken: string }
+  | { readonly id: number; readonly refused: string }
   | { readonly id: number; readonly failure: string };
 
 /** While one picture is read and decoded, outside of JavaScript, another is transformed. */
@@ -33,9 +34,7 @@ if (port !== null) {
         pixels.map(({ buffer }) => buffer),
       );
     } catch (error) {
-      const reply: Answer =
-        error instanceof BrokenPicture ? { id, broken: error.message } : { id, failure: failureOf(error) };
-      port.postMessage(reply);
+      port.postMessage({ id, ...failureOf(error) } satisfies Answer);
     }
   });
   port.on('message', (request: Request) => void answer(request));
@@ -49,6 +48,9 @@ function shared(image: RgbImage): RgbImage {
   return { ...image, data };
 }
 
-function failureOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+/** What was wrong with the data keeps its one sentence; anything else is a fault here, and its place is told. */
+function failureOf(error: unknown) {
+  if (error instanceof BrokenPicture) return { broken: error.message };
+  if (error instanceof InputError) return { refused: error.message };
+  return { failure: error instanceof Error ? (error.stack ?? error.message) : messageOf(error) };
 }
