@@ -6,6 +6,7 @@ import {
   resizePositions,
   type SourceLike,
   type TensorEntry,
+  type WritableTensor,
   writePth,
   writeSafetensors,
 } from '../checkpoints/index.js';
@@ -216,20 +217,20 @@ export function describeSpec({ task, config, numClasses }: ModelSpec): Record<st
  * weights_only=True. The file appears whole or not at all.
  */
 export async function saveModel(model: AnyTaskModel, spec: ModelSpec, path: string): Promise<void> {
-  const tensors = Array.from(model.namedTensors(), ([name, t]) => ({
-    name,
-    dtype: t.dtype,
-    shape: t.shape,
-    data: () => rawBytes(t),
-  }));
+  const tensors = writableTensors(model.namedTensors());
   const config = JSON.stringify(describeSpec(spec));
   if (path.endsWith('.safetensors')) await writeSafetensors(path, tensors, { format: 'pt', config });
   else if (path.endsWith('.pth') || path.endsWith('.pt')) await writePth(path, tensors, { extra: { config } });
   else throw new InputError(`Cannot tell the format of ${path}: expected a name that ends in .safetensors or .pth.`);
 }
 
+/** Tensors as they are written; each is read from its backend when its turn comes. */
+export function writableTensors(tensors: Iterable<readonly [string, Tensor]>): WritableTensor[] {
+  return Array.from(tensors, ([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, data: () => rawBytes(t) }));
+}
+
 /** The values of a contiguous tensor as they lie in memory. */
-export function rawBytes(t: Tensor): Promise<Uint8Array> {
+function rawBytes(t: Tensor): Promise<Uint8Array> {
   const perElement = t.storage.block.bytes / Math.max(1, t.size);
   return t.backend.read(t.storage.block, t.offset * perElement, t.size * perElement);
 }

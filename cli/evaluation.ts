@@ -2,8 +2,8 @@
 import { loadModel, specOf } from '../beit3/checkpoint.js';
 import type { Beit3Config, ModelSpec, Task } from '../beit3/config.js';
 import type { TaskSamples } from '../beit3/data/dataSet.js';
-import { type DataSet, type IndexedDataSet, openDataSet, TASK_OF } from '../beit3/data/loader/index.js';
-import { INDEX_KINDS, type IndexSplit, type IndexTask } from '../beit3/data/rows.js';
+import { type DataSet, type IndexedDataSet, openDataSet } from '../beit3/data/loader/index.js';
+import { type IndexSplit, type IndexTask, TASK_OF } from '../beit3/data/rows.js';
 import {
   captionReferences,
   defaultBatchSize,
@@ -26,7 +26,7 @@ import type { Context } from './command.js';
 import { checkpointFile, requireFiles } from './files.js';
 import { grouped } from './format.js';
 
-export const EVALUATION_TASKS = Object.keys(INDEX_KINDS) as IndexTask[];
+export const EVALUATION_TASKS = Object.keys(TASK_OF) as IndexTask[];
 
 const SPLITS: readonly IndexSplit[] = ['val', 'test', 'test-dev'];
 const DEFAULT_TOKENS = 64;

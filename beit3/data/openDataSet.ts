@@ -6,21 +6,16 @@ import { readBytes } from '../readBytes.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { readAnswers } from './answers.js';
 import type { DataSet, TaskSamples } from './dataSet.js';
-import { INDEX_KINDS, type IndexSplit, type IndexTask, indexFiles, readIndex, type TextSegment } from './rows.js';
+import {
+  type IndexSplit,
+  type IndexTask,
+  indexFiles,
+  readIndex,
+  TASK_OF,
+  type TaskOf,
+  type TextSegment,
+} from './rows.js';
 import { TABLES } from './tables.js';
-
-/** Official name -> the task that it is for. */
-export const TASK_OF = {
-  imagenet: 'imageclassification',
-  vqav2: 'vqav2',
-  nlvr2: 'nlvr2',
-  coco_captioning: 'captioning',
-  coco_retrieval: 'retrieval',
-  flickr30k: 'retrieval',
-  nocaps: 'captioning',
-} as const satisfies { readonly [name in IndexTask]: keyof TaskSamples };
-
-export type TaskOf<N extends IndexTask> = (typeof TASK_OF)[N];
 
 export interface DataSetOptions {
   /** The folder to which the paths of pictures are relative, and in which the index files lie. */
@@ -82,7 +77,7 @@ export async function openDataSet<N extends IndexTask>(
     return ids.slice(0, maxTokens - 2);
   };
   const file = (path: string): string => (isAbsolute(path) ? path : join(data, path));
-  const kind = INDEX_KINDS[name];
+  const kind = TASK_OF[name];
   const table = TABLES[kind]({ tokens, file });
   const ends: number[] = [];
   let size = 0;

@@ -1,6 +1,7 @@
 /** The official index files: a row of each kind, which file holds what, and a reader that checks every row. */
 
 import { InputError } from '../../core/errors.js';
+import type { Task } from '../config.js';
 import { parseLine, type ReadProgress, readLines } from './jsonl.js';
 
 /** Token ids without <s> and </s>; a plain text is allowed too, as the reference allows it. */
@@ -42,29 +43,28 @@ export interface CaptioningRow {
   readonly image_id: number;
 }
 
-/** Kind of an index file -> its row. */
+/** Task -> the row of its index files. */
 export interface IndexRows {
-  readonly imagenet: ImageNetRow;
+  readonly imageclassification: ImageNetRow;
   readonly vqav2: VqaRow;
   readonly nlvr2: Nlvr2Row;
   readonly retrieval: RetrievalRow;
   readonly captioning: CaptioningRow;
 }
 
-export type IndexKind = keyof IndexRows;
-
-/** The official tasks, by the names of the reference, and the kind of their rows. */
-export const INDEX_KINDS = {
-  imagenet: 'imagenet',
+/** Official name of a task with its data -> the task. */
+export const TASK_OF = {
+  imagenet: 'imageclassification',
   vqav2: 'vqav2',
   nlvr2: 'nlvr2',
   coco_captioning: 'captioning',
   coco_retrieval: 'retrieval',
   flickr30k: 'retrieval',
   nocaps: 'captioning',
-} as const satisfies Record<string, IndexKind>;
+} as const satisfies Record<string, Task>;
 
-export type IndexTask = keyof typeof INDEX_KINDS;
+export type IndexTask = keyof typeof TASK_OF;
+export type TaskOf<N extends IndexTask> = (typeof TASK_OF)[N];
 export type IndexSplit = 'train' | 'val' | 'test' | 'test-dev';
 
 /**
@@ -114,7 +114,7 @@ export interface ReadIndexOptions {
  * The rows of an index file, ours or one that the reference's Python made, one at a time. Fields that the kind does not
  * have are left out. Throws InputError for a missing file and, with its line, for a row that is broken.
  */
-export async function* readIndex<K extends IndexKind>(
+export async function* readIndex<K extends Task>(
   path: string,
   kind: K,
   options: ReadIndexOptions = {},
@@ -127,8 +127,11 @@ export async function* readIndex<K extends IndexKind>(
   }
 }
 
-const READERS: { readonly [K in IndexKind]: (row: Fields, options: ReadIndexOptions) => IndexRows[K] } = {
-  imagenet: (row, options) => ({ image_path: row.path('image_path'), label: row.label('label', options.labelCount) }),
+const READERS: { readonly [K in Task]: (row: Fields, options: ReadIndexOptions) => IndexRows[K] } = {
+  imageclassification: (row, options) => ({
+    image_path: row.path('image_path'),
+    label: row.label('label', options.labelCount),
+  }),
   vqav2: (row, options) => {
     const labels = row.numbers('labels', (n) => isIndex(n, options.labelCount), 'numbers of answers');
     const scores = row.numbers('scores', (n) => n >= 0 && n <= 1, 'numbers from 0 to 1');

@@ -1,21 +1,13 @@
-/** The rows of index files in columns, one table for each kind, and the samples that they stand for. */
+/** The rows of index files in columns, one table for each task, and the samples that they stand for. */
 
+import type { Task } from '../config.js';
 import { ListColumn, NumberColumn, TextColumn } from './columns.js';
 import type { TaskSamples } from './dataSet.js';
-import type { IndexKind, IndexRows, TextSegment } from './rows.js';
+import type { IndexRows, TextSegment } from './rows.js';
 
-/** Kind of an index file -> the task of its samples. */
-export interface KindTasks {
-  readonly imagenet: 'imageclassification';
-  readonly vqav2: 'vqav2';
-  readonly nlvr2: 'nlvr2';
-  readonly retrieval: 'retrieval';
-  readonly captioning: 'captioning';
-}
-
-export interface Table<K extends IndexKind> {
+export interface Table<K extends Task> {
   add(row: IndexRows[K]): void;
-  sample(row: number): TaskSamples[KindTasks[K]];
+  sample(row: number): TaskSamples[K];
 }
 
 export interface TableOptions {
@@ -25,8 +17,8 @@ export interface TableOptions {
   readonly file: (path: string) => string;
 }
 
-export const TABLES: { readonly [K in IndexKind]: (options: TableOptions) => Table<K> } = {
-  imagenet: ({ file }) => {
+export const TABLES: { readonly [K in Task]: (options: TableOptions) => Table<K> } = {
+  imageclassification: ({ file }) => {
     const paths = new TextColumn();
     const labels = new NumberColumn(Int32Array);
     return {

@@ -2,6 +2,7 @@
 
 import { InputError } from '../../core/errors.js';
 import type { Generator } from '../../core/random.js';
+import { frameTexts } from '../data/loader/collate.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from './augment.js';
 import type { EmojiCorpus, EmojiEntry } from './corpus.js';
@@ -107,7 +108,7 @@ export class EmojiBatches {
       const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
       augmentedPicture(picture, S, numbers, augmentation ?? STILL, mirrorable, images, b * 3 * S * S);
     });
-    return { size, images, ...this.#frame(pairs.map(({ text }) => text)) };
+    return { size, images, ...frameTexts(pairs.map(({ text }) => text)) };
   }
 
   /**
@@ -134,18 +135,6 @@ export class EmojiBatches {
     if (kind < labels || texts.length < 2) return texts[0];
     const other = texts[1 + Math.floor(tag * (texts.length - 1))];
     return kind < (1 + labels) / 2 ? [...texts[0], ...other] : other;
-  }
-
-  #frame(rows: readonly (readonly number[])[]): Pick<EmojiBatch, 'ids' | 'padding' | 'length'> {
-    const { startId, endId, padId } = this.#tokenizer;
-    const length = 2 + rows.reduce((most, row) => Math.max(most, row.length), 0);
-    const ids = new Int32Array(rows.length * length).fill(padId);
-    const padding = new Uint8Array(rows.length * length).fill(1);
-    rows.forEach((row, b) => {
-      ids.set([startId, ...row, endId], b * length);
-      padding.fill(0, b * length, b * length + row.length + 2);
-    });
-    return { ids, padding, length };
   }
 }
 

@@ -5,7 +5,7 @@ import { Generator } from '../../core/random.js';
 import type { Tensor } from '../../core/tensor.js';
 import { Builder, metaBackend, type Parameter } from '../../nn/builder.js';
 import type { Initializer } from '../../nn/init.js';
-import { describeSpec, rawBytes } from '../checkpoint.js';
+import { describeSpec, writableTensors } from '../checkpoint.js';
 import type { ModelSpec } from '../config.js';
 import { createModel } from '../heads/index.js';
 import type { Initialisation } from '../model/initialisation.js';
@@ -66,11 +66,7 @@ export async function exportWeights(
   unused: readonly WritableTensor[],
   spec: ModelSpec,
 ): Promise<string[]> {
-  const own = Array.from(
-    weights,
-    ([name, t]): WritableTensor => ({ name, dtype: t.dtype, shape: t.shape, data: () => rawBytes(t) }),
-  );
-  const tensors = [...own, ...unused];
+  const tensors = [...writableTensors(weights), ...unused];
   // How it was trained is no property of what was trained.
   const trained = { ...spec, config: { ...spec.config, drop_path_rate: 0, checkpoint_activations: false } };
   const config = JSON.stringify(describeSpec(trained));

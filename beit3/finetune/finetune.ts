@@ -8,7 +8,7 @@ import { computesHalf } from '../../nn/amp.js';
 import { Builder } from '../../nn/builder.js';
 import { describeSpec } from '../checkpoint.js';
 import type { Beit3Config, ModelSpec, Task } from '../config.js';
-import { TASK_OF } from '../data/loader/index.js';
+import { TASK_OF } from '../data/rows.js';
 import { type AnyTaskModel, createModel } from '../heads/index.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';

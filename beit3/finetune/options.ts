@@ -2,14 +2,14 @@
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
-import { INDEX_KINDS, type IndexTask } from '../data/index/index.js';
+import { type IndexTask, TASK_OF } from '../data/index/index.js';
 import type { Initialisation } from '../model/initialisation.js';
 import type { FinetuneEvent } from './events.js';
 import { findRecipe, type Recipe } from './recipes.js';
 import { checkSetting, DEFAULTS, SETTING_NAMES, type Settings } from './settings.js';
 import type { Writer } from './state.js';
 
-export const FINETUNE_TASKS = Object.keys(INDEX_KINDS) as IndexTask[];
+export const FINETUNE_TASKS = Object.keys(TASK_OF) as IndexTask[];
 
 export const EXPORTS = ['safetensors', 'pth', 'both'] as const;
 export type ExportFormat = (typeof EXPORTS)[number];

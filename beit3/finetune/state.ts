@@ -2,7 +2,7 @@
  * Training checkpoints: one safetensors file with the weights, their averages and the state of the optimiser, and in its
  * metadata all else that is needed to go on to the same numbers. Node only.
  */
-import { openCheckpoint, type TensorEntry, type WritableTensor, writeSafetensors } from '../../checkpoints/index.js';
+import { openCheckpoint, type TensorEntry, writeSafetensors } from '../../checkpoints/index.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { sameShape } from '../../core/layout.js';
 import { scope } from '../../core/memory.js';
@@ -14,7 +14,7 @@ import type { GradScalerState } from '../../nn/amp.js';
 import type { EMA } from '../../nn/ema.js';
 import type { Module } from '../../nn/module.js';
 import type { AdamW } from '../../nn/optim.js';
-import { fillTensor, parseJson, rawBytes } from '../checkpoint.js';
+import { fillTensor, parseJson, writableTensors } from '../checkpoint.js';
 import { flagOf, SETTING_NAMES, SETTINGS, type Settings } from './settings.js';
 
 /** Where a run stands. */
@@ -103,10 +103,7 @@ export async function saveTraining(
   const { open, unlink } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const path = join(folder, checkpointName(record.position.step));
-  const list = Array.from(
-    [...namedWeights(tensors), ...namedOptimiser(tensors)],
-    ([name, t]): WritableTensor => ({ name, dtype: t.dtype, shape: t.shape, data: () => rawBytes(t) }),
-  );
+  const list = writableTensors([...namedWeights(tensors), ...namedOptimiser(tensors)]);
   await write(path, list, { [KEY]: JSON.stringify(record) });
   // The new name must be on the disk before an old one goes; not every system lets folders be flushed.
   const handle = await open(folder, 'r').catch(() => null);

@@ -17,7 +17,8 @@ export interface PreprocessOptions {
   cropRatio?: number;
 }
 
-const STATISTICS: Record<ImagePipeline, { mean: number[]; deviation: number[] }> = {
+/** Mean and deviation of each channel, of values from 0 to 1. */
+export const STATISTICS: Record<ImagePipeline, { mean: number[]; deviation: number[] }> = {
   vl: { mean: [0.5, 0.5, 0.5], deviation: [0.5, 0.5, 0.5] },
   imagenet: { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] },
 };

@@ -1,5 +1,4 @@
 import {
-  INDEX_KINDS,
   type IndexReport,
   type IndexTask,
   indexClassFolders,
@@ -7,6 +6,7 @@ import {
   makeIndex,
   type OwnIndexOptions,
   readAnswers,
+  TASK_OF,
 } from '../../beit3/data/index/index.js';
 import { InputError } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
@@ -17,7 +17,7 @@ import { ProgressLines } from '../progress.js';
 import { TOKENIZER_FLAG, tokenizerOf } from '../tokenizer.js';
 import { EMOJI, EMOJI_FLAGS, indexEmoji } from './indexEmoji.js';
 
-const TASKS = Object.keys(INDEX_KINDS) as IndexTask[];
+const TASKS = Object.keys(TASK_OF) as IndexTask[];
 /** They hold no texts. */
 const WITHOUT_TEXT: readonly IndexTask[] = ['imagenet', 'nocaps'];
 

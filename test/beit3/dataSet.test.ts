@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { openDataSet } from '../../beit3/data/loader/index.js';
-import { INDEX_KINDS, type IndexTask, indexFiles, readIndex } from '../../beit3/data/rows.js';
+import { type IndexTask, indexFiles, readIndex, TASK_OF } from '../../beit3/data/rows.js';
 import { inputError, temporaryFolder } from '../checkpoints/helpers.js';
 import { standInTokenizer, TASKS, writeStandIn } from './standIns.js';
 
@@ -25,7 +25,7 @@ describe('data sets hold the rows of their index files', () => {
         });
         const rows: Record<string, unknown>[] = [];
         for (const file of indexFiles(name, split))
-          rows.push(...(await read(readIndex(join(folder, file), INDEX_KINDS[name]))).map((row) => ({ ...row })));
+          rows.push(...(await read(readIndex(join(folder, file), TASK_OF[name]))).map((row) => ({ ...row })));
         assert.equal(data.size, rows.length);
         let cut = 0;
         rows.forEach((row, i) => {

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { disposeBackend, useBackend } from '../../backends/index.js';
 import { loadModel } from '../../beit3/checkpoint.js';
 import type { IndexTask } from '../../beit3/data/index/index.js';
-import { TASK_OF } from '../../beit3/data/loader/index.js';
+import { TASK_OF } from '../../beit3/data/rows.js';
 import {
   type EpochRecord,
   FINETUNE_TASKS,

@@ -11,8 +11,6 @@ export { readAnswers } from '../answers.js';
 export {
   type CaptioningRow,
   type ImageNetRow,
-  INDEX_KINDS,
-  type IndexKind,
   type IndexRows,
   type IndexSplit,
   type IndexTask,
@@ -21,6 +19,8 @@ export {
   type ReadIndexOptions,
   type RetrievalRow,
   readIndex,
+  TASK_OF,
+  type TaskOf,
   type TextSegment,
   type VqaRow,
 } from '../rows.js';

@@ -1,10 +1,11 @@
 /** What the makers of index files have in common. Node only. */
 
 import { InputError } from '../../../core/errors.js';
+import type { Task } from '../../config.js';
 import type { Tokenizer } from '../../tokenizer/index.js';
 import { readJsonArray } from '../jsonArray.js';
 import { parseLine, type RowWriter, readLines, type WrittenFile, writeTogether } from '../jsonl.js';
-import { Fields, type IndexKind, type IndexRows } from '../rows.js';
+import { Fields, type IndexRows } from '../rows.js';
 
 export interface IndexOptions {
   /** The folder with the images; paths in the index are relative to it. */
@@ -64,7 +65,7 @@ export class IndexJob {
   }
 
   /** Writes a file of rows. The first image of it is looked for, and noted where it is missing. */
-  async write(name: string, rows: Iterable<IndexRows[IndexKind]>): Promise<void> {
+  async write(name: string, rows: Iterable<IndexRows[Task]>): Promise<void> {
     const writer = await this.open(name);
     for (const row of rows) {
       if (writer.rows === 0) await this.lookFor(row.image_path);

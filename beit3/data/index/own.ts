@@ -3,9 +3,10 @@
  * the official task, so that training takes them (and the reference's Python does too).
  */
 import { InputError } from '../../../core/errors.js';
+import type { Task } from '../../config.js';
 import { normalizeAnswer } from '../../metrics/answers.js';
 import { PythonRandom } from '../pythonRandom.js';
-import { INDEX_KINDS, type IndexKind, type IndexRows, type IndexTask } from '../rows.js';
+import { type IndexRows, type IndexTask, TASK_OF } from '../rows.js';
 import { readTable, type TableRow } from '../table.js';
 import { filesBelow, list } from './imagenet.js';
 import { type IndexJob, type IndexOptions, type IndexReport, runIndex } from './job.js';
@@ -56,7 +57,7 @@ export function indexClassFolders(options: OwnIndexOptions): Promise<IndexReport
     const { data, valShare = DEFAULT_SHARE, seed = 0 } = options;
     const random = new PythonRandom(seed);
     const classes: string[] = [];
-    const rows: Record<'train' | 'val', IndexRows['imagenet'][]> = { train: [], val: [] };
+    const rows: Record<'train' | 'val', IndexRows['imageclassification'][]> = { train: [], val: [] };
     let others = 0;
     for (const name of (await list(data, '')).folders.filter((folder) => !folder.startsWith('.'))) {
       job.step('listing', classes.length, null);
@@ -110,9 +111,9 @@ interface Example {
 
 /** What a kind of table needs. */
 const COLUMNS: {
-  readonly [K in IndexKind]: { readonly texts?: readonly string[]; readonly targets?: readonly string[] };
+  readonly [K in Task]: { readonly texts?: readonly string[]; readonly targets?: readonly string[] };
 } = {
-  imagenet: { targets: LABEL },
+  imageclassification: { targets: LABEL },
   vqav2: { texts: QUESTION, targets: ANSWER },
   nlvr2: { texts: TEXT, targets: LABEL },
   retrieval: { texts: TEXT },
@@ -126,7 +127,7 @@ const COLUMNS: {
  * shared out at random. Every image must exist. Throws InputError, with file and line.
  */
 export function indexTable(task: IndexTask, table: string, options: OwnIndexOptions): Promise<IndexReport> {
-  const kind = INDEX_KINDS[task];
+  const kind = TASK_OF[task];
   if (task === 'nocaps')
     throw new InputError('NoCaps is made from its own files only; index a table of captions as coco_captioning.');
   return runIndex(options, '', async (job) => {
@@ -141,7 +142,7 @@ export function indexTable(task: IndexTask, table: string, options: OwnIndexOpti
   });
 }
 
-async function readExamples(job: IndexJob, table: string, kind: IndexKind): Promise<Example[]> {
+async function readExamples(job: IndexJob, table: string, kind: Task): Promise<Example[]> {
   const { access } = await import('node:fs/promises');
   const { resolve } = await import('node:path');
   const { data } = job.options;
@@ -195,8 +196,12 @@ function one(row: TableRow, columns: readonly string[]): readonly [string] {
 }
 
 /** Examples by split. Rows of one image stay together, whichever split they fall into. */
-function shareOut(examples: Example[], options: OwnIndexOptions, kind: IndexKind): ReadonlyMap<Split, Example[]> {
-  const { valShare = DEFAULT_SHARE, testShare = kind === 'imagenet' ? 0 : DEFAULT_SHARE, seed = 0 } = options;
+function shareOut(examples: Example[], options: OwnIndexOptions, kind: Task): ReadonlyMap<Split, Example[]> {
+  const {
+    valShare = DEFAULT_SHARE,
+    testShare = kind === 'imageclassification' ? 0 : DEFAULT_SHARE,
+    seed = 0,
+  } = options;
   if (valShare + testShare >= 1)
     throw new InputError(
       `The shares for validation and test, ${valShare} and ${testShare}, leave nothing to train on.`,

@@ -8,6 +8,6 @@ export {
   type Tokens,
   type Vocabulary,
 } from '../dataSet.js';
-export { type DataSetOptions, type IndexedDataSet, openDataSet, TASK_OF, type TaskOf } from '../openDataSet.js';
+export { type DataSetOptions, type IndexedDataSet, openDataSet } from '../openDataSet.js';
 export { frameTexts } from './collate.js';
 export { DataLoader, type LoaderOptions, type SkippedSample } from './dataLoader.js';

@@ -7,6 +7,8 @@ import { InputError } from '../../../core/errors.js';
 import { Generator } from '../../../core/random.js';
 import { TASKS, type Task } from '../../config.js';
 import type { ImageBatch, TaskBatches, TextBatch } from '../../data/batch.js';
+import { frameTexts } from '../../data/loader/collate.js';
+import { STATISTICS } from '../../images/preprocess.js';
 import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from '../augment.js';
 import { isMirrorable } from '../batches.js';
 import type { EmojiEntry } from '../corpus.js';
@@ -146,12 +148,12 @@ export class JointBatches {
       case 'retrieval': {
         const entries = anyStyle(samples as readonly Sample<JointEmoji>[], generator);
         const imageIds = entries.map(({ image }) => image);
-        return { task, batch: { ...this.#pictures(entries, generator), ...this.#texts(samples), imageIds } };
+        return { task, batch: { ...this.#pictures(entries, generator), ...textsOf(samples), imageIds } };
       }
       case 'captioning': {
         const entries = anyStyle(samples as readonly Sample<JointEmoji>[], generator);
         const imageIds = entries.map(({ image }) => image);
-        const texts = this.#texts(samples);
+        const texts = textsOf(samples);
         const pictures = this.#pictures(entries, generator);
         return { task, batch: { ...pictures, ...texts, ...this.#masked(texts, generator), imageIds } };
       }
@@ -176,7 +178,7 @@ export class JointBatches {
           generator,
         );
         const questionIds = questions.map((_, b) => b);
-        return { task, batch: { ...pictures, ...this.#texts(samples), scores, questionIds } };
+        return { task, batch: { ...pictures, ...textsOf(samples), scores, questionIds } };
       }
       case 'nlvr2': {
         const pairs = (samples as readonly Sample<JointPair>[]).map(({ item }) => item);
@@ -192,7 +194,7 @@ export class JointBatches {
           task,
           batch: {
             ...first,
-            ...this.#texts(samples),
+            ...textsOf(samples),
             images2: second.images,
             files: [...first.files, ...second.files],
             labels: Int32Array.from(pairs, ({ isTrue }) => (isTrue ? 1 : 0)),
@@ -214,18 +216,6 @@ export class JointBatches {
       augmentedPicture(corpus.image(entry.image), S, numbers, this.#augmentation, isMirrorable(entry), images, at);
     });
     return { size: entries.length, side: S, images, files: entries.map(({ style, label }) => `${style}: ${label}`) };
-  }
-
-  #texts(samples: readonly Sample<unknown>[]): TextBatch {
-    const { startId, endId, padId } = this.#data.special;
-    const length = 2 + samples.reduce((most, { ids }) => Math.max(most, ids.length), 0);
-    const ids = new Int32Array(samples.length * length).fill(padId);
-    const padding = new Uint8Array(samples.length * length).fill(1);
-    samples.forEach((sample, b) => {
-      ids.set([startId, ...sample.ids, endId], b * length);
-      padding.fill(0, b * length, b * length + sample.ids.length + 2);
-    });
-    return { ids, padding, length };
   }
 
   /** Hides words at random, the end among them, and at least one of each text. */
@@ -256,19 +246,23 @@ function searchText(texts: JointEmoji['texts'], kind: number, tag: number): read
   return kind < (1 + LABELS) / 2 ? [...texts[0], ...other] : other;
 }
 
+/** Texts of samples, framed. */
+function textsOf(samples: readonly Sample<unknown>[]): TextBatch {
+  return frameTexts(samples.map(({ ids }) => ids));
+}
+
 /** Each emoji in one of its styles. */
 function anyStyle(samples: readonly Sample<JointEmoji>[], generator: Generator): EmojiEntry[] {
   const random = generator.uniform(samples.length);
   return samples.map(({ item: { entries } }, b) => entries[Math.floor(random[b] * entries.length)]);
 }
 
-const IMAGENET = { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
-
 /** Pictures [B, 3, S, S] from -1 to 1, changed to the statistics that image classification has. */
 export function toImageNet(images: Float32Array, side: number): void {
+  const { mean, deviation } = STATISTICS.imagenet;
   const plane = side * side;
   for (let i = 0; i < images.length; i++) {
     const c = Math.floor(i / plane) % 3;
-    images[i] = (0.5 + 0.5 * images[i] - IMAGENET.mean[c]) / IMAGENET.deviation[c];
+    images[i] = (0.5 + 0.5 * images[i] - mean[c]) / deviation[c];
   }
 }

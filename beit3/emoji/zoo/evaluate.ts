@@ -3,6 +3,7 @@
 import { keep, scope } from '../../../core/memory.js';
 import { noGrad } from '../../../core/modes.js';
 import { type Tensor, tensor } from '../../../core/tensor.js';
+import { frameTexts } from '../../data/loader/collate.js';
 import { generate } from '../../generate.js';
 import { captionMetrics, retrievalRecall, topKAccuracy } from '../../metrics/index.js';
 import type { Tokenizer } from '../../tokenizer/index.js';
@@ -68,7 +69,7 @@ async function retrieval(
   const images = await inBatches(entries, (part) => own.embedImage(pictures(corpus, part)));
   const texts = await inBatches(labels, (part) => {
     const rows = part.map((hexcode) => tokenizer.encode(cleanText(byHexcode.get(hexcode)?.label ?? '')).ids);
-    const { text, padding } = framed(rows, tokenizer);
+    const { text, padding } = framed(rows);
     return own.embedText(text, padding);
   });
   const ids = entries.map(({ hexcode }) => emojiOf.get(hexcode) as number);
@@ -128,19 +129,13 @@ async function classification(
   return { acc1, acc5 };
 }
 
-async function questions(
-  { model, corpus, tokenizer }: JointEvaluation,
-  all: readonly JointQuestion[],
-): Promise<number> {
+async function questions({ model, corpus }: JointEvaluation, all: readonly JointQuestion[]): Promise<number> {
   const logits = await inBatches(all, (part) => {
     const images = pictures(
       corpus,
       part.map(({ entry }) => entry),
     );
-    const { text, padding } = framed(
-      part.map(({ ids }) => ids),
-      tokenizer,
-    );
+    const { text, padding } = framed(part.map(({ ids }) => ids));
     return model.of('vqav2').forward(images, text, padding);
   });
   return topKAccuracy(
@@ -151,7 +146,7 @@ async function questions(
   )[0];
 }
 
-async function pairs({ model, corpus, tokenizer }: JointEvaluation, all: readonly JointPair[]): Promise<number> {
+async function pairs({ model, corpus }: JointEvaluation, all: readonly JointPair[]): Promise<number> {
   const logits = await inBatches(all, (part) => {
     const first = pictures(
       corpus,
@@ -161,10 +156,7 @@ async function pairs({ model, corpus, tokenizer }: JointEvaluation, all: readonl
       corpus,
       part.map((pair) => pair.second),
     );
-    const { text, padding } = framed(
-      part.map(({ ids }) => ids),
-      tokenizer,
-    );
+    const { text, padding } = framed(part.map(({ ids }) => ids));
     return model.of('nlvr2').forward(first, second, text, padding);
   });
   return topKAccuracy(
@@ -206,18 +198,9 @@ function pictures(corpus: EmojiCorpus, entries: readonly EmojiEntry[], imageNet 
   return tensor(values, { shape: [entries.length, 3, S, S] });
 }
 
-/** Texts as the model takes them, filled up to the longest. */
-function framed(
-  texts: readonly (readonly number[])[],
-  { startId, endId, padId }: Tokenizer,
-): { text: Tensor; padding: Tensor } {
-  const T = 2 + texts.reduce((most, { length }) => Math.max(most, length), 0);
-  const shape = [texts.length, T];
-  const ids = new Int32Array(texts.length * T).fill(padId);
-  const padding = new Uint8Array(texts.length * T).fill(1);
-  texts.forEach((text, b) => {
-    ids.set([startId, ...text, endId], b * T);
-    padding.fill(0, b * T, b * T + text.length + 2);
-  });
+/** Texts as the model takes them, as tensors. */
+function framed(texts: readonly (readonly number[])[]): { text: Tensor; padding: Tensor } {
+  const { ids, padding, length } = frameTexts(texts);
+  const shape = [texts.length, length];
   return { text: tensor(ids, { shape }), padding: tensor(padding, { shape, dtype: 'bool' }) };
 }

@@ -3,8 +3,8 @@
 import { type WritableTensor, writeSafetensors } from '../../../checkpoints/index.js';
 import { fromHalf, toHalf } from '../../../core/dtype.js';
 import { writeValues } from '../../../nn/builder.js';
+import { writableTensors } from '../../checkpoint.js';
 import type { JointModel, JointSpec } from './model.js';
-import { writable } from './state.js';
 
 /**
  * What the file says of itself: no task and no number of classes, since it serves all tasks. The head width is not what
@@ -41,5 +41,5 @@ export async function saveJointModel(path: string, model: JointModel, spec: Join
 
 /** Writes the weights as they are, float32: what another program starts from to train on the same batches. */
 export async function saveInitialWeights(path: string, model: JointModel, spec: JointSpec): Promise<void> {
-  await writeSafetensors(path, writable(model.namedTensors()), { format: 'pt', config: configOf(spec) });
+  await writeSafetensors(path, writableTensors(model.namedTensors()), { format: 'pt', config: configOf(spec) });
 }

@@ -1,18 +1,12 @@
 /** A training run on disk: weights, optimiser and step in one safetensors file that appears whole or not at all. */
 
-import {
-  openCheckpoint,
-  readFloat32,
-  type TensorEntry,
-  type WritableTensor,
-  writeSafetensors,
-} from '../../../checkpoints/index.js';
+import { openCheckpoint, readFloat32, type TensorEntry, writeSafetensors } from '../../../checkpoints/index.js';
 import { InputError } from '../../../core/errors.js';
 import { type Tensor, tensor } from '../../../core/tensor.js';
 import { writeValues } from '../../../nn/builder.js';
 import { compareStates, type Module } from '../../../nn/module.js';
 import type { AdamW } from '../../../nn/optim.js';
-import { parseJson } from '../../checkpoint.js';
+import { parseJson, writableTensors } from '../../checkpoint.js';
 
 /** How far a run has come. */
 export interface RunProgress {
@@ -27,18 +21,12 @@ export interface RunProgress {
 const MODEL = 'model.';
 const OPTIMISER = 'optimiser.';
 
-/** Tensors as they are written: float32, read from the backend when their turn comes. */
-export function writable(tensors: Iterable<readonly [string, Tensor]>, prefix = ''): WritableTensor[] {
-  return Array.from(tensors, ([name, t]) => ({
-    name: prefix + name,
-    dtype: 'float32',
-    shape: t.shape,
-    data: async () => (await t.data()) as Float32Array,
-  }));
+function* named(tensors: Iterable<[string, Tensor]>, prefix: string): Iterable<[string, Tensor]> {
+  for (const [name, t] of tensors) yield [prefix + name, t];
 }
 
 export async function saveRun(path: string, model: Module, optimiser: AdamW, progress: RunProgress): Promise<void> {
-  const tensors = [...writable(model.namedTensors(), MODEL), ...writable(optimiser.stateDict(), OPTIMISER)];
+  const tensors = writableTensors([...named(model.namedTensors(), MODEL), ...named(optimiser.stateDict(), OPTIMISER)]);
   const counts = JSON.stringify(Object.fromEntries(optimiser.stepCounts()));
   await writeSafetensors(path, tensors, { progress: JSON.stringify(progress), counts });
 }
