@@ -6,6 +6,8 @@ import { InputError } from '../core/errors.js';
 export interface BackendOptions {
   /** CPU threads of the wasm backend, 1 to 256; default: all cores. */
   readonly threads?: number;
+  /** GPU of the webgpu backend, by a part of its name; `swiftshader` is the software one. Default: the fastest. */
+  readonly adapter?: string;
 }
 
 export type BackendFactory = (options: BackendOptions) => Promise<Backend>;

@@ -23,8 +23,11 @@ export interface View extends Spec, Layout {
 /** Options of an op: plain data. */
 export type Attrs = object;
 
-/** Executes a planned kernel into outputs that are freshly allocated and contiguous. */
-export type Run = (outputs: readonly View[]) => void;
+/**
+ * Executes a planned kernel into outputs that are freshly allocated and contiguous; may return how many kernels it
+ * started (default: 1).
+ */
+export type Run = (outputs: readonly View[]) => number | void;
 
 /** A fused or primitive kernel, attached to an op by its name. */
 export interface Kernel {
@@ -58,8 +61,11 @@ export interface Backend {
   readonly stats: Stats;
   /** A kernel for a scalar expression over broadcast inputs, or null where the backend cannot; `key` names it in caches. */
   compile(key: string, expr: Expr): Kernel | null;
-  /** Memory of unspecified content. Throws an InputError when the backend has no more. */
-  alloc(bytes: number): Block;
+  /**
+   * Memory of unspecified content. `resident` is for what lives long and is updated together (parameters, optimiser
+   * state): a backend may lay such blocks side by side. Throws an InputError when the backend has no more.
+   */
+  alloc(bytes: number, resident?: boolean): Block;
   free(block: Block): void;
   write(block: Block, byteOffset: number, bytes: Uint8Array): void;
   read(block: Block, byteOffset: number, byteLength: number): Promise<Uint8Array>;

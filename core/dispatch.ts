@@ -100,16 +100,19 @@ export function execute({ op, inputs, attrs }: Call): Tensor[] {
 }
 
 /** New outputs, filled by one launch; freed when that throws. */
-function allocate(specs: readonly Spec[], backend: Backend, fill: (outputs: readonly Tensor[]) => void): Tensor[] {
+function allocate(
+  specs: readonly Spec[],
+  backend: Backend,
+  fill: (outputs: readonly Tensor[]) => number | void,
+): Tensor[] {
   const outputs: Tensor[] = [];
   try {
     for (const s of specs) outputs.push(empty(s.shape, s.dtype, backend));
-    fill(outputs);
+    backend.stats.launches += fill(outputs) ?? 1;
   } catch (error) {
     for (const t of outputs) t.dispose();
     throw error;
   }
-  backend.stats.launches++;
   return outputs;
 }
 

@@ -41,6 +41,22 @@ export interface Disposable {
   grad?: Disposable | null;
 }
 
+let residentNow = false;
+
+/** Whether new tensors are made to stay. */
+export const isResident = (): boolean => residentNow;
+
+/** Runs `fn`, in which tensors are made that stay and are updated together: parameters, optimiser state. */
+export function resident<T>(fn: () => T): T {
+  const before = residentNow;
+  residentNow = true;
+  try {
+    return fn();
+  } finally {
+    residentNow = before;
+  }
+}
+
 const scopes: Set<Disposable>[] = [];
 
 /** Gives a new object to the innermost scope. */

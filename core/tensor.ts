@@ -13,7 +13,7 @@ import {
 } from './dtype.js';
 import { InputError, OpError } from './errors.js';
 import { contiguousStrides, expectSizes, formatShape, isContiguous, kindOf, type Layout, sizeOf } from './layout.js';
-import { keep, Storage, track } from './memory.js';
+import { isResident, keep, Storage, track } from './memory.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
 export interface GradientNode {
@@ -192,7 +192,7 @@ export function empty(shape: readonly number[], dtype: DType, backend: Backend =
     );
   }
   expectSizes('empty', shape);
-  const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype));
+  const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype), isResident());
   return new Tensor(new Storage(backend, block), dtype, {
     shape: [...shape],
     strides: contiguousStrides(shape),

@@ -1,7 +1,7 @@
 import type { Backend, Stats } from '../core/backend.js';
 import { defaultBackend } from '../core/device.js';
 import { DTYPES, type DType } from '../core/dtype.js';
-import { keep } from '../core/memory.js';
+import { keep, resident } from '../core/memory.js';
 import { defaultGenerator, type Generator } from '../core/random.js';
 import { empty, Tensor } from '../core/tensor.js';
 import type { Initializer } from './init.js';
@@ -48,7 +48,7 @@ export class Builder {
 
   /** A fresh or to-be-loaded parameter of `shape`, outside every scope. */
   parameter(shape: readonly number[], init: Initializer): Parameter {
-    const raw = keep(empty(shape, this.dtype, this.backend));
+    const raw = resident(() => keep(empty(shape, this.dtype, this.backend)));
     const parameter = keep(new Parameter(raw.storage, raw.dtype, raw)).requireGrad();
     raw.dispose();
     const { initialize } = this;

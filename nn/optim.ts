@@ -1,6 +1,6 @@
 import { InputError } from '../core/errors.js';
 import { sameShape } from '../core/layout.js';
-import { keep, scope } from '../core/memory.js';
+import { keep, resident, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
 import {
   adamwStep,
@@ -218,7 +218,8 @@ export class AdamW extends Optimiser {
   #stateOf({ name, parameter }: Slot): { m: Tensor; v: Tensor } {
     let s = this.#state.get(name);
     if (!s) {
-      const blank = () => keep(zeros(parameter.shape, { dtype: parameter.dtype, backend: parameter.backend }));
+      const blank = () =>
+        resident(() => keep(zeros(parameter.shape, { dtype: parameter.dtype, backend: parameter.backend })));
       s = { m: blank(), v: blank() };
       this.#state.set(name, s);
     }
