@@ -23,11 +23,8 @@ export interface View extends Spec, Layout {
 /** Options of an op: plain data. */
 export type Attrs = object;
 
-/**
- * Executes a planned kernel into outputs that are freshly allocated and contiguous; may return how many kernels it
- * started (default: 1).
- */
-export type Run = (outputs: readonly View[]) => number | void;
+/** Executes a planned kernel into outputs that are freshly allocated and contiguous. */
+export type Run = (outputs: readonly View[]) => void;
 
 /** A fused or primitive kernel, attached to an op by its name. */
 export interface Kernel {
@@ -50,7 +47,7 @@ export interface Stats {
   liveBlocks: number;
   /** Largest liveBytes so far. */
   peakBytes: number;
-  /** Kernels started so far. */
+  /** Kernels started so far; a run that does not count its own counts as one. */
   launches: number;
 }
 

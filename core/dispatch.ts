@@ -100,19 +100,18 @@ export function execute({ op, inputs, attrs }: Call): Tensor[] {
 }
 
 /** New outputs, filled by one launch; freed when that throws. */
-function allocate(
-  specs: readonly Spec[],
-  backend: Backend,
-  fill: (outputs: readonly Tensor[]) => number | void,
-): Tensor[] {
+function allocate(specs: readonly Spec[], backend: Backend, fill: (outputs: readonly Tensor[]) => void): Tensor[] {
   const outputs: Tensor[] = [];
+  const { stats } = backend;
+  const before = stats.launches;
   try {
     for (const s of specs) outputs.push(empty(s.shape, s.dtype, backend));
-    backend.stats.launches += fill(outputs) ?? 1;
+    fill(outputs);
   } catch (error) {
     for (const t of outputs) t.dispose();
     throw error;
   }
+  if (stats.launches === before) stats.launches++;
   return outputs;
 }
 
