@@ -7,15 +7,19 @@ import type { Browser } from 'playwright-core';
 import { messageOf } from '../../core/errors.js';
 import { packageRoot } from '../support/fixtures.js';
 
-/** Without a graphics processor and without the package's own switches, which end cross-origin isolation. */
-const ARGUMENTS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'];
+/** None of the package's own switches, which end cross-origin isolation. */
+const ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage'];
+/** WebGL2 is there in both cases, drawn by the processor. */
+const WITHOUT_WEBGPU = ['--disable-gpu'];
+const WITH_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
 
-/** The browser, or why there is none here. */
-export async function startBrowser(): Promise<Browser | string> {
+/** The browser, or why there is none here; `webgpu` gives its pages an adapter that computes on the processor. */
+export async function startBrowser({ webgpu = false } = {}): Promise<Browser | string> {
   try {
     const executablePath = await unpacked();
     const { chromium } = await import('playwright-core');
-    return await chromium.launch({ executablePath, args: ARGUMENTS, timeout: 30_000 });
+    const args = [...ARGUMENTS, ...(webgpu ? WITH_WEBGPU : WITHOUT_WEBGPU)];
+    return await chromium.launch({ executablePath, args, timeout: 30_000 });
   } catch (error) {
     return `no Chromium starts here: ${messageOf(error).trim().split('\n')[0]}`;
   }
