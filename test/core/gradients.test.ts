@@ -14,7 +14,7 @@ import { operands, resized, sampledOps } from '../support/samples.js';
 
 /** Checks the gradients of all float operands of a sample; false when the op refuses them. */
 async function check(op: OpDefinition<Attrs>, sample: Sample<Attrs>, seed: number): Promise<boolean> {
-  const all = scope(() => operands(sample, 'float64', 'contiguous', seed));
+  const all = scope(() => operands({ sample, dtype: 'float64', layout: 'contiguous', seed }));
   for (const t of all) if (t) keep(t);
   const given = all.filter((t): t is Tensor => t !== null);
   for (const t of given) if (t.dtype === 'float64') t.requireGrad();

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import type { Browser, Page } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 import { disposeBackend, loadBackend } from '../../backends/index.js';
 import {
   DataLoader,
@@ -18,55 +18,21 @@ import { writePhoto, writeTinyCheckpoint } from '../beit3/tinyModels.js';
 import { fixture, readJson } from '../support/fixtures.js';
 import { startBrowser } from './browser.js';
 import type * as inPage from './inPage.js';
-import { type FileServer, serve } from './server.js';
+import { Session } from './session.js';
 
 type InPage = typeof inPage;
 
 const DUMPS = ['encoder_fused', 'captioning_beam3'];
 const paths = DUMPS.map((name) => `/test/fixtures/parity/${name}.safetensors`);
 
-/** An open page on a server of its own, and what it complained about. */
-class Session {
-  readonly complaints: string[] = [];
-  private constructor(
-    readonly page: Page,
-    readonly server: FileServer,
-  ) {
-    page.on('pageerror', (error) => this.complaints.push(String(error)));
-    page.on('console', (message) => {
-      // Browsers ask for an icon by themselves.
-      const isIcon = message.location().url.endsWith('/favicon.ico');
-      if (message.type() === 'error' && !isIcon) this.complaints.push(message.text());
-    });
-  }
-
-  static async open(browser: Browser, folder: string, isolated: boolean): Promise<Session> {
-    const server = await serve(folder, { isolated });
-    const session = new Session(await browser.newPage(), server);
-    await session.page.goto(server.address);
-    return session;
-  }
-
-  /** Calls a function of inPage.ts in the page. */
-  async call<K extends keyof InPage>(name: K, ...args: Parameters<InPage[K]>): Promise<Awaited<ReturnType<InPage[K]>>> {
-    const call = `import('/dist/test/page/inPage.js').then((m) => m.${name}(...${JSON.stringify(args)}))`;
-    return (await this.page.evaluate(call)) as Awaited<ReturnType<InPage[K]>>;
-  }
-
-  async close(): Promise<void> {
-    await this.page.close();
-    await this.server.close();
-  }
-}
-
 describe('in a page', { timeout: 120_000 }, () => {
   let browser: Browser | string = 'not started';
   let folder = '';
-  const sessions: Session[] = [];
-  let isolated: Session;
+  const sessions: Session<InPage>[] = [];
+  let isolated: Session<InPage>;
 
-  const open = async (running: Browser, withHeaders: boolean): Promise<Session> => {
-    const session = await Session.open(running, folder, withHeaders);
+  const open = async (running: Browser, withHeaders: boolean): Promise<Session<InPage>> => {
+    const session = await Session.open<InPage>(running, '/dist/test/page/inPage.js', { folder, isolated: withHeaders });
     sessions.push(session);
     return session;
   };

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
+import { build } from 'esbuild';
 import { packageRoot } from '../support/fixtures.js';
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -10,6 +11,11 @@ const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript',
   '.json': 'application/json',
 };
+
+/** Packages that the built files name, bundled where a page asks for them. */
+const PACKAGES = ['ndarray', 'fast-check'];
+const imports = Object.fromEntries(PACKAGES.map((name) => [name, `/packages/${name}.js`]));
+const PAGE = `<!doctype html><title>page</title><script type="importmap">${JSON.stringify({ imports })}</script>`;
 
 export interface FileServer {
   /** `http://127.0.0.1:port`. */
@@ -20,8 +26,8 @@ export interface FileServer {
 }
 
 /**
- * Serves `/dist/...` and `/test/...` of the package and what lies in `folder` under `/made/`; `/` is an empty page. With
- * `isolated` every answer has the headers that make a page cross-origin isolated, and so allow shared memory.
+ * Serves `/dist/...` and `/test/...` of the package and what lies in `folder` under `/made/`; `/` is an empty page whose
+ * modules may import packages by name. With `isolated` every answer has the headers that make a page cross-origin isolated, and so allow shared memory.
  */
 export async function serve(folder: string, { isolated }: { readonly isolated: boolean }): Promise<FileServer> {
   const requests: string[] = [];
@@ -33,7 +39,7 @@ export async function serve(folder: string, { isolated }: { readonly isolated: b
       response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
     }
     try {
-      const body = path === '/' ? '<!doctype html><title>page</title>' : await readFile(fileOf(path, folder));
+      const body = path === '/' ? PAGE : await contentOf(path, folder);
       response.setHeader('Content-Type', TYPES[path === '/' ? '.html' : extname(path)] ?? 'application/octet-stream');
       response.end(body);
     } catch {
@@ -51,6 +57,25 @@ export async function serve(folder: string, { isolated }: { readonly isolated: b
         server.close(() => resolve());
       }),
   };
+}
+
+async function contentOf(path: string, folder: string): Promise<Uint8Array | string> {
+  const name = PACKAGES.find((p) => imports[p] === path);
+  return name === undefined ? readFile(fileOf(path, folder)) : bundled(name);
+}
+
+/** A package as one module of the web. */
+async function bundled(name: string): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [name],
+    absWorkingDir: packageRoot,
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    write: false,
+  });
+  return outputFiles[0].text;
 }
 
 function fileOf(path: string, folder: string): string {

@@ -1,11 +1,16 @@
 /** Comparison of arrays: NaN equals NaN, an infinity only itself; a failure names the worst element. */
-import assert from 'node:assert/strict';
-import type { Values } from './backends.js';
 import type { Tolerance } from './tolerance.js';
+import type { Values } from './values.js';
+
+const fail = (message: string): never => {
+  throw new Error(message);
+};
 
 /** How far `got` is outside the tolerance: 1 is its border. */
 function excess(got: number, wanted: number, { relative, absolute }: Tolerance): number {
-  if (got === wanted || (Number.isNaN(got) && Number.isNaN(wanted))) return 0;
+  if (Number.isNaN(got) && Number.isNaN(wanted)) return 0;
+  // What is exact keeps the sign of a zero.
+  if (got === wanted) return relative === 0 && absolute === 0 && !Object.is(got, wanted) ? Number.POSITIVE_INFINITY : 0;
   if (!Number.isFinite(got) || !Number.isFinite(wanted)) return Number.POSITIVE_INFINITY;
   return Math.abs(got - wanted) / (absolute + relative * Math.abs(wanted) || Number.MIN_VALUE);
 }
@@ -17,7 +22,7 @@ export function assertClose(
   what: string,
   shape: readonly number[] = [wanted.length],
 ): void {
-  assert.equal(got.length, wanted.length, `${what}: number of elements`);
+  if (got.length !== wanted.length) fail(`${what}: got ${got.length} elements, wanted ${wanted.length}`);
   let worst = 0;
   let at = 0;
   let outside = 0;
@@ -27,11 +32,13 @@ export function assertClose(
     if (e > worst) [worst, at] = [e, i];
   }
   if (outside === 0) return;
-  assert.fail(
+  fail(
     `${what}: ${outside} of ${wanted.length} elements differ; worst at [${indexOf(at, shape).join(', ')}]: ` +
-      `got ${got[at]}, wanted ${wanted[at]} (${worst.toPrecision(3)} times the tolerance)`,
+      `got ${shown(got[at])}, wanted ${shown(wanted[at])} (${worst.toPrecision(3)} times the tolerance)`,
   );
 }
+
+const shown = (v: number): string => (Object.is(v, -0) ? '-0' : String(v));
 
 /** The index of a row-major position. */
 function indexOf(position: number, shape: readonly number[]): number[] {
@@ -45,7 +52,7 @@ function indexOf(position: number, shape: readonly number[]): number[] {
 
 /** Compares shape, dtype and values. */
 export function assertSame(got: Values, wanted: Values, tolerance: Tolerance, what: string): void {
-  assert.deepEqual([...got.shape], [...wanted.shape], `${what}: shape`);
-  assert.equal(got.dtype, wanted.dtype, `${what}: dtype`);
+  const [a, b] = [got, wanted].map(({ dtype, shape }) => `${dtype}[${shape.join(', ')}]`);
+  if (a !== b) fail(`${what}: got ${a}, wanted ${b}`);
   assertClose(got.data, wanted.data, tolerance, what, wanted.shape);
 }

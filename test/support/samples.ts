@@ -34,8 +34,15 @@ export function sampledOps(): { readonly op: OpDefinition<Attrs>; readonly sampl
     .map((op) => ({ op, samples: op.samples?.() ?? [] }));
 }
 
+/** An operand whose values may be given. */
+export interface Input extends SampleInput {
+  readonly values?: readonly number[];
+}
+
 /** Random values for an operand; those of 16 bits are multiples of 1/16, which they hold exactly. */
-function valuesFor({ low, high, dtype = 'float32' }: SampleInput, count: number, generator: Generator): number[] {
+function valuesFor({ low, high, dtype = 'float32', values: given }: Input, count: number, seed: number): number[] {
+  if (given) return [...given];
+  const generator = new Generator(seed);
   const uniform = Array.from(generator.uniform(count));
   if (dtype === 'bool') return uniform.map((u) => (u < 0.5 ? 0 : 1));
   if (!isFloat(dtype)) {
@@ -47,12 +54,18 @@ function valuesFor({ low, high, dtype = 'float32' }: SampleInput, count: number,
   return dtype === 'float16' || dtype === 'bfloat16' ? values.map((v) => Math.ceil(v * 16) / 16) : values;
 }
 
-/** An operand of a sample, with the same values on every backend. Call it in a scope. */
-export function operand(input: SampleInput, layout: LayoutName, seed: number): Tensor {
+/**
+ * An operand of a sample, with the same values on every backend; `special` replaces the value in the middle of memory.
+ * Call it in a scope.
+ */
+export function operand(input: Input, layout: LayoutName, seed: number, special?: number): Tensor {
   const { shape, dtype = 'float32' } = input;
   const rank = shape.length;
-  const make = (stored: readonly number[]) =>
-    tensor(valuesFor(input, sizeOf(stored), new Generator(seed)), { shape: stored, dtype });
+  const make = (stored: readonly number[]) => {
+    const values = valuesFor(input, sizeOf(stored), seed);
+    if (special !== undefined && values.length > 0) values[values.length >> 1] = special;
+    return tensor(values, { shape: stored, dtype });
+  };
   if (layout === 'transposed' && rank > 1)
     return transpose(make([...shape.slice(0, -2), shape[rank - 1], shape[rank - 2]]));
   if (layout === 'sliced' && rank > 0) return slice(make(shape.with(-1, 2 * shape[rank - 1] + 1)), -1, 1, undefined, 2);
@@ -63,11 +76,25 @@ export function operand(input: SampleInput, layout: LayoutName, seed: number): T
   return make(shape);
 }
 
-/** The operands of a sample; inputs without a dtype of their own get `dtype`. Call it in a scope. */
-export function operands(sample: Sample<Attrs>, dtype: DType, layout: LayoutName, seed = 1): Operand[] {
-  return sample.inputs.map(
-    (input, i) => input && operand({ ...input, dtype: input.dtype ?? dtype }, layout, seed + 7 * i),
-  );
+/** One call of an op. */
+export interface Trial {
+  readonly op: OpDefinition<Attrs>;
+  readonly sample: Sample<Attrs>;
+  /** Of the inputs that have none of their own. */
+  readonly dtype: DType;
+  readonly layout: LayoutName;
+  readonly seed: number;
+  /** A value that stands once in each float operand. */
+  readonly special?: number;
+}
+
+/** The operands of a trial. Call it in a scope. */
+export function operands({ sample, dtype: given, layout, seed, special }: Omit<Trial, 'op'>): Operand[] {
+  return sample.inputs.map((input, i) => {
+    if (!input) return null;
+    const dtype = input.dtype ?? given;
+    return operand({ ...input, dtype }, layout, seed + 7 * i, isFloat(dtype) ? special : undefined);
+  });
 }
 
 /** `sample` with sizes renamed alike in all operands (1 stays 1), and with them the bounds of integer operands. */

@@ -84,7 +84,7 @@ function approximates(expr: Expr): boolean {
 }
 
 export function kindOf(op: OpDefinition<Attrs>): Kind {
-  if (op.view || (op.moves && op.name !== 'cast') || op.name === 'fill') return 'exact';
+  if (op.view || op.moves || op.name === 'fill') return 'exact';
   if (op.expr) return approximates(op.expr) ? 'approximated' : 'rounded';
   if (/layerNorm|^std|^attention/i.test(op.name)) return 'amplified';
   return op.name.includes('Backward') ? 'gradient' : 'accumulated';
