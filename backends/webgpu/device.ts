@@ -1,0 +1,180 @@
+/// <reference types="@webgpu/types" />
+/** Which GPU we run on: `navigator.gpu` in a page, Dawn (the package `webgpu`) in Node, SwiftShader by name. */
+import { InputError, messageOf } from '../../core/errors.js';
+import { inNode } from '../../core/runtime.js';
+
+/** Matrix units of the adapter: one multiplication [M, K] x [K, N] a subgroup. */
+export interface MatrixConfig {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly componentType: string;
+  readonly resultComponentType: string;
+}
+
+/** What is known of an adapter. */
+export interface AdapterFacts {
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly description: string;
+  /** shader-f16: float16 is computed and not only stored. */
+  readonly half: boolean;
+  readonly subgroups: boolean;
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  readonly timestamps: boolean;
+  /** Up to 64 bytes of scalars travel with the dispatch. */
+  readonly immediates: boolean;
+  readonly matrices: readonly MatrixConfig[];
+}
+
+export interface OpenGpu {
+  readonly gpu: GPU;
+  readonly adapter: GPUAdapter;
+  readonly device: GPUDevice;
+  readonly facts: AdapterFacts;
+}
+
+const SOFTWARE = 'swiftshader';
+
+/** NVIDIA on Linux hides shader-f16, and with it the matrix units, without the first; the second offers immediates. */
+const DAWN = ['enable-dawn-features=vulkan_enable_f16_on_nvidia,allow_unsafe_apis'];
+
+const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query', 'chromium-experimental-subgroup-matrix'];
+
+/** Limits that are asked for as high as the adapter goes. */
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxImmediateSize',
+] as const;
+
+/** Newer than the types: immediates and matrix units. */
+type NewLimits = GPUSupportedLimits & Readonly<Record<(typeof LIMITS)[number], number | undefined>>;
+type NewInfo = GPUAdapterInfo & {
+  readonly subgroupMatrixConfigs?: Iterable<MatrixConfig>;
+  readonly subgroupMinSize?: number;
+  readonly subgroupMaxSize?: number;
+};
+
+let instance: Promise<GPU> | null = null;
+
+/** Dawn's entry, made once: a second instance would not see the first's devices. */
+async function dawn(adapter: string | undefined): Promise<GPU> {
+  if (adapter?.toLowerCase() === SOFTWARE) await (await import('./software.js')).loadSoftwareVulkan();
+  let module: typeof import('webgpu');
+  try {
+    module = await import('webgpu');
+  } catch (error) {
+    const missing = (error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND';
+    throw new InputError(
+      missing
+        ? 'The webgpu backend needs the package webgpu in Node; install it with `npm install webgpu`.'
+        : `The package webgpu does not load on this machine (${messageOf(error).split('\n')[0]}); use another device.`,
+    );
+  }
+  Object.assign(globalThis, module.globals);
+  const wanted = adapter && adapter.toLowerCase() !== SOFTWARE ? [`adapter=${adapter}`] : [];
+  return module.create([...DAWN, ...wanted]);
+}
+
+async function entry(adapter: string | undefined): Promise<GPU> {
+  if (inNode()) {
+    instance ??= dawn(adapter);
+    return instance.catch((error) => {
+      instance = null;
+      throw error;
+    });
+  }
+  const gpu = globalThis.navigator?.gpu;
+  if (!gpu) {
+    throw new InputError(
+      globalThis.isSecureContext === false
+        ? 'This page has no WebGPU because it was not loaded over https or from localhost; use the device wasm.'
+        : 'This browser has no WebGPU; use the device gpujs or wasm, or a newer browser.',
+    );
+  }
+  return gpu;
+}
+
+/** The adapter of a name, or the fastest; throws InputError when there is none. */
+export async function findAdapter(name?: string): Promise<{ gpu: GPU; adapter: GPUAdapter }> {
+  const gpu = await entry(name);
+  let adapter: GPUAdapter | null;
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  } catch (error) {
+    // Dawn lists the adapters that it knows.
+    const list = messageOf(error)
+      .split('\n')
+      .flatMap((line) => /name: '(.*)'/.exec(line)?.slice(1) ?? []);
+    instance = null;
+    throw new InputError(
+      `There is no GPU adapter named ${name}; ${list.length > 0 ? `expected a part of ${list.join(' or ')}` : 'none was found here'}.`,
+    );
+  }
+  if (!adapter) {
+    instance = null;
+    throw new InputError(
+      inNode()
+        ? 'No GPU was found for the webgpu backend; install a driver with Vulkan, Metal or Direct3D 12, or use --device wasm.'
+        : 'This browser found no GPU for WebGPU; use the device gpujs or wasm.',
+    );
+  }
+  return { gpu, adapter };
+}
+
+/** What an adapter offers. */
+export function factsOf(gpu: GPU, adapter: GPUAdapter): AdapterFacts {
+  const info = adapter.info as NewInfo;
+  const has = (feature: string) => (adapter.features as ReadonlySet<string>).has(feature);
+  const limits = adapter.limits as NewLimits;
+  return {
+    vendor: info.vendor,
+    architecture: info.architecture,
+    description: info.description || info.device || info.architecture || info.vendor || 'unnamed adapter',
+    half: has('shader-f16'),
+    subgroups: has('subgroups'),
+    subgroupMinSize: info.subgroupMinSize ?? 0,
+    subgroupMaxSize: info.subgroupMaxSize ?? 0,
+    timestamps: has('timestamp-query'),
+    immediates:
+      (limits.maxImmediateSize ?? 0) >= 64 &&
+      ((gpu.wgslLanguageFeatures as ReadonlySet<string> | undefined)?.has('immediate_address_space') ?? false),
+    matrices: has('chromium-experimental-subgroup-matrix') ? [...(info.subgroupMatrixConfigs ?? [])] : [],
+  };
+}
+
+export interface DeviceOptions {
+  readonly adapter?: string;
+  /** Features not to ask for, though the adapter has them: for tests. */
+  readonly without?: readonly string[];
+}
+
+/** A device with every feature and limit that our kernels can use. */
+export async function openDevice({ adapter: name, without = [] }: DeviceOptions = {}): Promise<OpenGpu> {
+  const { gpu, adapter } = await findAdapter(name);
+  const known = factsOf(gpu, adapter);
+  const facts = {
+    ...known,
+    half: known.half && !without.includes('shader-f16'),
+    subgroups: known.subgroups && !without.includes('subgroups'),
+    timestamps: known.timestamps && !without.includes('timestamp-query'),
+    immediates: known.immediates && !without.includes('immediates'),
+    matrices: without.includes('shader-f16') || without.includes('subgroups') ? [] : known.matrices,
+  };
+  const limits = adapter.limits as NewLimits;
+  const requiredLimits = Object.fromEntries(
+    LIMITS.flatMap((limit) => (limits[limit] === undefined ? [] : [[limit, limits[limit]]])),
+  );
+  const requiredFeatures = FEATURES.filter(
+    (f) => (adapter.features as ReadonlySet<string>).has(f) && !without.includes(f),
+  ) as GPUFeatureName[];
+  const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
+  return { gpu, adapter, device, facts };
+}

@@ -1,0 +1,431 @@
+/// <reference types="@webgpu/types" />
+/** Dispatches: cached pipelines and bind groups, one compute pass a batch, writes, reads and the errors of the device. */
+import type { Stats, View } from '../../core/backend.js';
+import { InputError, messageOf } from '../../core/errors.js';
+import { warn } from '../../core/runtime.js';
+import type { AdapterFacts, OpenGpu } from './device.js';
+import { Faults } from './faults.js';
+import { type GpuBlock, Memory } from './memory.js';
+import { type Definition, makeProgram, type Program, type Scalars, textOf, type Variant } from './program.js';
+
+/** One step of the GPU's work, as a recording keeps it. */
+export type Command =
+  | {
+      readonly kind: 'dispatch';
+      readonly program: Program;
+      readonly variant: Variant;
+      readonly blocks: readonly GpuBlock[];
+      /** Scalars as bits. */
+      readonly words: Uint32Array;
+      readonly groups: readonly [number, number, number];
+    }
+  | {
+      readonly kind: 'copy';
+      readonly from: GpuBlock;
+      readonly fromAt: number;
+      readonly to: GpuBlock;
+      readonly toAt: number;
+      readonly bytes: number;
+    };
+
+/** Starts a kernel on views by buffer name, with scalars by name, over a number (or a grid) of workgroups. */
+export type Launch = (
+  views: Readonly<Record<string, View>>,
+  scalars?: Readonly<Record<string, number>>,
+  groups?: number | readonly [number, number?, number?],
+) => void;
+
+/** The GPU went away; a run goes on from its last checkpoint. */
+export class DeviceLostError extends InputError {
+  override name = 'DeviceLostError';
+  constructor(reason: string) {
+    super(
+      `The GPU was lost (${reason || 'no reason given'}); start again, a training run resumes from its last checkpoint.`,
+    );
+  }
+}
+
+/** Dispatches that are submitted together: so much that submits are cheap, so little that the GPU starts soon. */
+const BATCH = 32;
+const MOST_GROUPS = 65535;
+const SLOT_WORDS = 64;
+const SLOTS = 256;
+const COMPUTE = 4;
+
+export class Runtime {
+  readonly device: GPUDevice;
+  readonly facts: AdapterFacts;
+  readonly memory: Memory;
+  readonly faults: Faults;
+  /** Sees every command while something is captured; then reading is refused. */
+  recorder: ((command: Command) => void) | null = null;
+  private readonly programs = new Map<string, Program>();
+  private readonly layouts = new Map<string, GPUBindGroupLayout>();
+  private readonly bindGroups = new Map<string, GPUBindGroup>();
+  /** Keys of the bind groups that hold a buffer. */
+  private readonly groupsOf = new Map<number, Set<string>>();
+  private encoder: GPUCommandEncoder | null = null;
+  private pass: GPUComputePassEncoder | null = null;
+  private pendingCount = 0;
+  private failure: Error | null = null;
+  /** Scalars that do not fit beside the dispatch: slots of a uniform buffer, written before the batch. */
+  private readonly slots = new Uint32Array(SLOT_WORDS * SLOTS);
+  private readonly uniform: GPUBuffer;
+  private slot = 0;
+  private readonly words = new Uint32Array(SLOT_WORDS);
+  private readonly floats = new Float32Array(this.words.buffer);
+  private readonly ints = new Int32Array(this.words.buffer);
+  /** Set while kernels are compiled ahead: nothing is dispatched. */
+  private warming: Promise<void>[] | null = null;
+
+  constructor(
+    readonly open: OpenGpu,
+    readonly stats: Stats,
+  ) {
+    this.device = open.device;
+    this.facts = open.facts;
+    this.memory = new Memory(
+      this.device,
+      () => this.flush(),
+      (id) => this.forget(id),
+    );
+    this.uniform = this.device.createBuffer({ size: 4 * SLOT_WORDS * SLOTS, usage: 0x40 | 0x8 });
+    this.faults = new Faults(this.device);
+    this.device.lost.then(({ reason, message }) => {
+      if (reason !== 'destroyed') this.failure = new DeviceLostError(message.split('\n')[0] || reason);
+    });
+    this.device.onuncapturederror = ({ error }) => {
+      this.failure ??= translated(error);
+    };
+  }
+
+  /** The kernel of a key, defined at first use. Equal keys must mean equal definitions. */
+  kernel(key: string, define: () => Definition): Launch {
+    let program = this.programs.get(key);
+    if (!program) {
+      program = makeProgram(key, define(), this.facts);
+      this.programs.set(key, program);
+    }
+    const found = program;
+    return (views, scalars, groups) => this.launch(found, views, scalars ?? {}, groups ?? 1);
+  }
+
+  private launch(
+    program: Program,
+    views: Readonly<Record<string, View>>,
+    scalars: Readonly<Record<string, number>>,
+    groups: number | readonly [number, number?, number?],
+  ): void {
+    if (this.failure) throw this.failure;
+    const { names, fields, offsets, written } = program;
+    const blocks = names.map((name) => views[name].block as GpuBlock);
+    const { words, floats, ints } = this;
+    fields.forEach(({ name, type }, i) => {
+      const value = i < offsets.size ? views[name.slice(0, -2)].offset : scalars[name];
+      if (value === undefined) throw new TypeError(`kernel ${program.key}: the scalar ${name} was not given`);
+      if (type === 'f32') floats[i] = value;
+      else if (type === 'i32') ints[i] = value;
+      else words[i] = value;
+    });
+    let promoted = 0;
+    for (let i = 0; i < blocks.length; i++) {
+      if (!offsets.has(names[i]) && views[names[i]].offset !== 0)
+        throw new TypeError(
+          `kernel ${program.key}: ${names[i]} does not begin at its block, and p.${names[i]}At is not read`,
+        );
+      // A buffer must not be bound as read and as written at once, even in ranges that do not meet.
+      if (!written[i] && blocks.some((b, k) => written[k] && b.id === blocks[i].id)) promoted |= 1 << i;
+    }
+    const variant = this.variant(program, promoted);
+    const [x, y = 1, z = 1] = typeof groups === 'number' ? gridOf(groups) : groups;
+    if (x * y * z === 0 || this.warming) return;
+    this.encode({
+      kind: 'dispatch',
+      program,
+      variant,
+      blocks,
+      words: words.slice(0, fields.length),
+      groups: [x, y, z],
+    });
+    this.stats.launches++;
+  }
+
+  /** Copies bytes between blocks; all three numbers are multiples of 4. */
+  copyBytes(from: GpuBlock, fromAt: number, to: GpuBlock, toAt: number, bytes: number): void {
+    if (this.failure) throw this.failure;
+    if (bytes === 0 || this.warming) return;
+    this.encode({ kind: 'copy', from, fromAt, to, toAt, bytes });
+    this.stats.launches++;
+  }
+
+  private encode(command: Command): void {
+    this.recorder?.(command);
+    this.encoder ??= this.device.createCommandEncoder();
+    if (command.kind === 'copy') {
+      this.endPass();
+      const { from, fromAt, to, toAt, bytes } = command;
+      this.encoder.copyBufferToBuffer(from.buffer, from.start + fromAt, to.buffer, to.start + toAt, bytes);
+    } else {
+      const { program, variant, blocks, words, groups } = command;
+      this.pass ??= this.encoder.beginComputePass();
+      this.pass.setPipeline(variant.pipeline as GPUComputePipeline);
+      const group = this.bindGroup(program, variant, blocks);
+      if (words.length === 0) this.pass.setBindGroup(0, group);
+      else if (program.immediate) {
+        this.pass.setBindGroup(0, group);
+        this.pass.setImmediates(0, words as Uint32Array<ArrayBuffer>);
+      } else {
+        this.slots.set(words, this.slot * SLOT_WORDS);
+        this.pass.setBindGroup(0, group, [4 * SLOT_WORDS * this.slot++]);
+      }
+      this.pass.dispatchWorkgroups(...groups);
+    }
+    if (++this.pendingCount >= BATCH || this.slot === SLOTS) this.flush();
+  }
+
+  private endPass(): void {
+    this.pass?.end();
+    this.pass = null;
+  }
+
+  /** Submits what was encoded. */
+  flush(): void {
+    if (!this.encoder) return;
+    this.endPass();
+    const commands = this.encoder.finish();
+    this.encoder = null;
+    this.pendingCount = 0;
+    if (this.slot > 0) {
+      this.device.queue.writeBuffer(this.uniform, 0, this.slots, 0, this.slot * SLOT_WORDS);
+      this.slot = 0;
+    }
+    this.device.queue.submit([commands]);
+  }
+
+  /** Submits work that was encoded elsewhere, behind what is pending. */
+  submit(commands: GPUCommandBuffer): void {
+    if (this.failure) throw this.failure;
+    this.flush();
+    this.device.queue.submit([commands]);
+  }
+
+  /** The layout and pipeline of a program; compiled at first use. */
+  variant(program: Program, promoted: number): Variant {
+    let variant = program.variants.get(promoted);
+    if (!variant) {
+      variant = this.makeVariant(program, promoted);
+      program.variants.set(promoted, variant);
+    }
+    if (!variant.pipeline && !this.warming) this.compile(program, promoted, variant);
+    return variant;
+  }
+
+  private makeVariant(program: Program, promoted: number): Variant {
+    const { written, fields, immediate } = program;
+    const types = written.map((w, i) => (w || (promoted >> i) & 1 ? 'storage' : 'read-only-storage'));
+    const hasUniform = fields.length > 0 && !immediate;
+    const layoutKey = `${types.map((t) => t[0]).join('')}${hasUniform ? 'u' : ''}`;
+    let layout = this.layouts.get(layoutKey);
+    if (!layout) {
+      const entries: GPUBindGroupLayoutEntry[] = types.map((type, binding) => ({
+        binding,
+        visibility: COMPUTE,
+        buffer: { type: type as GPUBufferBindingType },
+      }));
+      if (hasUniform)
+        entries.push({
+          binding: entries.length,
+          visibility: COMPUTE,
+          buffer: { type: 'uniform', hasDynamicOffset: true },
+        });
+      layout = this.device.createBindGroupLayout({ entries });
+      this.layouts.set(layoutKey, layout);
+    }
+    const variant: Variant = { layout, layoutKey, pipeline: null, pending: null };
+    if (this.warming) {
+      variant.pending = this.device
+        .createComputePipelineAsync(this.descriptor(program, promoted, layout))
+        .then((pipeline) => {
+          variant.pipeline ??= pipeline;
+        })
+        .finally(() => {
+          variant.pending = null;
+        });
+      this.warming.push(variant.pending);
+    }
+    return variant;
+  }
+
+  private descriptor(program: Program, promoted: number, layout: GPUBindGroupLayout): GPUComputePipelineDescriptor {
+    const { fields, immediate, key } = program;
+    const module = this.device.createShaderModule({ code: textOf(program, promoted), label: key });
+    const immediates = immediate && fields.length > 0 ? { immediateSize: 4 * fields.length } : {};
+    const pipelineLayout = this.device.createPipelineLayout({ bindGroupLayouts: [layout], ...immediates });
+    return { layout: pipelineLayout, compute: { module, entryPoint: 'main' }, label: key };
+  }
+
+  private compile(program: Program, promoted: number, variant: Variant): void {
+    // Nothing throws here: a kernel that does not compile would be dropped in silence.
+    this.device.pushErrorScope('validation');
+    variant.pipeline = this.device.createComputePipeline(this.descriptor(program, promoted, variant.layout));
+    this.device.popErrorScope().then(
+      (error) => {
+        if (error) this.failure ??= new Error(`kernel ${program.key} does not compile: ${error.message}`);
+      },
+      () => {},
+    );
+  }
+
+  private bindGroup(program: Program, variant: Variant, blocks: readonly GpuBlock[]): GPUBindGroup {
+    let key = variant.layoutKey;
+    for (const b of blocks) key += `,${b.id}`;
+    for (const b of blocks) if (b.slab) key += `/${b.start}-${b.room}`;
+    let group = this.bindGroups.get(key);
+    if (!group) {
+      group = this.makeBindGroup(program, variant, blocks, { buffer: this.uniform, offset: 0, size: 4 * SLOT_WORDS });
+      this.bindGroups.set(key, group);
+      for (const b of blocks) {
+        let keys = this.groupsOf.get(b.id);
+        if (!keys) {
+          keys = new Set();
+          this.groupsOf.set(b.id, keys);
+        }
+        keys.add(key);
+      }
+    }
+    return group;
+  }
+
+  /** A bind group of its own, for a recording. */
+  makeBindGroup(
+    program: Program,
+    variant: Variant,
+    blocks: readonly GpuBlock[],
+    scalars: GPUBufferBinding,
+  ): GPUBindGroup {
+    const entries: GPUBindGroupEntry[] = blocks.map((b, binding) => ({
+      binding,
+      resource: { buffer: b.buffer, offset: b.start, size: b.room },
+    }));
+    if (program.fields.length > 0 && !program.immediate) entries.push({ binding: entries.length, resource: scalars });
+    return this.device.createBindGroup({ layout: variant.layout, entries });
+  }
+
+  private forget(id: number): void {
+    for (const key of this.groupsOf.get(id) ?? []) this.bindGroups.delete(key);
+    this.groupsOf.delete(id);
+  }
+
+  /** Overwrites bytes of a block; `at` is a multiple of 4, and so is the length unless it reaches the block's end. */
+  write(block: GpuBlock, at: number, bytes: Uint8Array): void {
+    if (this.failure) throw this.failure;
+    if (bytes.length === 0) return;
+    if (at % 4 !== 0 || (bytes.length % 4 !== 0 && at + bytes.length !== block.bytes))
+      throw new RangeError(`a write of ${bytes.length} bytes at ${at} does not consist of whole words`);
+    this.flush();
+    const { queue } = this.device;
+    const whole = bytes.length - (bytes.length % 4);
+    // The queue copies what it is given before it returns: pieces bound what lies there twice.
+    for (let from = 0; from < whole; from += WRITE_PIECE) {
+      const size = Math.min(WRITE_PIECE, whole - from);
+      queue.writeBuffer(block.buffer, block.start + at + from, bytes as Uint8Array<ArrayBuffer>, from, size);
+    }
+    if (whole < bytes.length) {
+      const tail = new Uint8Array(4);
+      tail.set(bytes.subarray(whole));
+      queue.writeBuffer(block.buffer, block.start + at + whole, tail);
+    }
+  }
+
+  /** Bytes of a block, when everything before has been done. Rejects with what went wrong on the device till then. */
+  async read(block: GpuBlock, at: number, length: number): Promise<Uint8Array> {
+    if (this.recorder)
+      throw new InputError('A value was read while a step is being captured; read it after the step has run.');
+    if (this.failure) throw this.failure;
+    const first = at - (at % 4);
+    const size = Math.ceil((at + length - first) / 4) * 4;
+    const staging = this.device.createBuffer({ size: Math.max(4, size) + Faults.BYTES, usage: 0x1 | 0x8 });
+    try {
+      this.encoder ??= this.device.createCommandEncoder();
+      this.endPass();
+      if (size > 0) this.encoder.copyBufferToBuffer(block.buffer, block.start + first, staging, Faults.BYTES, size);
+      this.faults.copyTo(this.encoder, staging);
+      this.flush();
+      await staging.mapAsync(1);
+      const all = new Uint8Array(staging.getMappedRange());
+      const bytes = all.slice(Faults.BYTES + at - first, Faults.BYTES + at - first + length);
+      const fault = this.faults.taken(all);
+      if (this.failure) throw this.failure;
+      if (fault) throw fault;
+      return bytes;
+    } catch (error) {
+      throw await this.reasonOf(error);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Waits until everything started has finished. */
+  async sync(): Promise<void> {
+    this.flush();
+    try {
+      await this.device.queue.onSubmittedWorkDone();
+    } catch (error) {
+      throw await this.reasonOf(error);
+    }
+    if (this.failure) throw this.failure;
+  }
+
+  /** Why something failed: the device's loss rather than what followed from it. */
+  private async reasonOf(error: unknown): Promise<unknown> {
+    if (this.failure || error instanceof InputError) return this.failure ?? error;
+    const lost = await Promise.race([
+      this.device.lost,
+      new Promise<null>((resolve) => setTimeout(() => resolve(null), 100)),
+    ]);
+    if (lost) this.failure ??= new DeviceLostError(lost.message.split('\n')[0] || lost.reason);
+    return this.failure ?? error;
+  }
+
+  /** Compiles, in parallel, every kernel that `fn` would start, and starts none. What `fn` computes is garbage. */
+  async warm(fn: () => void): Promise<void> {
+    this.flush();
+    const pending: Promise<void>[] = [];
+    this.warming = pending;
+    try {
+      fn();
+    } finally {
+      this.warming = null;
+    }
+    const results = await Promise.allSettled(pending);
+    const failed = results.find((r) => r.status === 'rejected');
+    if (failed) warn(`A kernel did not compile ahead: ${messageOf((failed as PromiseRejectedResult).reason)}`);
+  }
+
+  async dispose(): Promise<void> {
+    this.flush();
+    await this.device.queue.onSubmittedWorkDone().catch(() => {});
+    this.memory.dispose();
+    this.bindGroups.clear();
+    this.device.destroy();
+  }
+}
+
+const WRITE_PIECE = 2 ** 25;
+
+/** A grid of so many workgroups; code counts them by `group_id.x + group_id.y * group_count.x`. */
+export function gridOf(groups: number): [number, number, number] {
+  if (groups <= MOST_GROUPS) return [groups, 1, 1];
+  const y = Math.ceil(groups / MOST_GROUPS);
+  return [Math.ceil(groups / y), y, 1];
+}
+
+function translated(error: GPUError): Error {
+  const text = error.message.split('\n')[0];
+  const memory = typeof GPUOutOfMemoryError !== 'undefined' && error instanceof GPUOutOfMemoryError;
+  return memory
+    ? new InputError(`The GPU has no more memory (${text}); use a smaller model, batch or image.`)
+    : new Error(`the GPU refused a command: ${error.message}`);
+}
+
+export type { Scalars };
