@@ -16,7 +16,13 @@ const op = defineOp<{ readonly dtype: DType }>({
   },
   // Autograd casts gradients back.
   vjp: { back: ([g]) => [() => g as Tensor] },
-  samples: () => [{ inputs: [{ shape: [3, 4] }], attrs: { dtype: 'float16' } }],
+  samples: () => [
+    ...(['float16', 'bfloat16', 'float32', 'int32', 'bool'] as const).map((dtype) => ({
+      inputs: [{ shape: [3, 4] }],
+      attrs: { dtype },
+    })),
+    { inputs: [{ shape: [3, 5], low: 0, high: 200 }], attrs: { dtype: 'uint8' as const } },
+  ],
 });
 
 /** The same values as another dtype; floats become integers by truncation, bool by being non-zero. */
