@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 process.chdir(root);
-const rooms = ['core', 'autograd', 'backends', 'nn', 'beit3', 'checkpoints', 'bench', 'test', 'cli', 'web'];
+const rooms = ['core', 'autograd', 'backends', 'nn', 'beit3', 'checkpoints', 'bench', 'test', 'cli'];
 
 /** Every TypeScript source below `dir`. */
 function sources(dir) {
@@ -46,6 +46,8 @@ if (!process.argv.includes('--no-types')) {
   );
   if (tsc.status !== 0) process.exit(tsc.status ?? 1);
 }
+const { buildWeb } = await import('./buildWeb.mjs');
+await buildWeb('dist');
 // `npx beit3` in the checkout runs this build.
 const cli = join('dist', 'cli', 'main.js');
 if (existsSync(cli)) {
