@@ -25,5 +25,6 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
   ['convert', { summary: 'rewrite a checkpoint as .pth or .safetensors', load: () => import('./convert.js') }],
   ['pull', { summary: 'download official weights', load: () => import('./pull.js') }],
   ['parity', { summary: 'compare with numbers of the PyTorch reference', load: () => import('./parity.js') }],
+  ['web', { summary: 'serve the page that does all this in a browser', load: () => import('./web.js') }],
   ['devices', { summary: 'list what this machine can compute on', load: () => import('./devices.js') }],
 ]);
