@@ -1,4 +1,6 @@
 import { call1 } from '../dispatch.js';
+import { isFloat } from '../dtype.js';
+import { OpError } from '../errors.js';
 import { E } from '../expr.js';
 import { defineOp, type OpDefinition } from '../op.js';
 import type { Tensor } from '../tensor.js';
@@ -10,7 +12,12 @@ interface FillAttrs {
 
 const op: OpDefinition<FillAttrs> = defineOp<FillAttrs>({
   name: 'maskedFill',
-  infer: (inputs) => [{ shape: sameType('maskedFill')(inputs)[0].shape, dtype: need('maskedFill', inputs, 0).dtype }],
+  infer(inputs, { value }) {
+    const { dtype } = need('maskedFill', inputs, 0);
+    if (!isFloat(dtype) && !Number.isFinite(value))
+      throw new OpError('maskedFill', `expected a finite value for ${dtype}, got ${value}`);
+    return [{ shape: sameType('maskedFill')(inputs)[0].shape, dtype }];
+  },
   expr: E.select(E.input(1), E.attr('value'), E.input(0)),
   vjp: { saves: ([, mask]) => [mask], back: ([g], [mask]) => [() => call1(op, [g, mask], { value: 0 }), null] },
   samples: () => [

@@ -38,7 +38,8 @@ export function assertClose(
   );
 }
 
-const shown = (v: number): string => (Object.is(v, -0) ? '-0' : String(v));
+/** A number in a message. */
+export const shown = (v: number): string => (Object.is(v, -0) ? '-0' : String(v));
 
 /** The index of a row-major position. */
 function indexOf(position: number, shape: readonly number[]): number[] {

@@ -10,7 +10,7 @@ import { OpError } from '../../core/errors.js';
 import { keep } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import type { Tensor } from '../../core/tensor.js';
-import { assertSame } from './compare.js';
+import { assertSame, shown } from './compare.js';
 import { operand, operands, type Trial } from './samples.js';
 import { kindOf, toleranceOf } from './tolerance.js';
 import { readAll, type Values, withoutLeak } from './values.js';
@@ -18,8 +18,8 @@ import { readAll, type Values, withoutLeak } from './values.js';
 /** By name: output/i, input/i of the inputs that the op writes, grad/i of the float inputs. */
 export type Results = Record<string, Values>;
 
-/** The results of a trial, with gradients where the op has them; null: the op refuses the operands. */
-export async function runOn(backend: Backend, trial: Trial): Promise<Results | null> {
+/** The results of a trial, with gradients where the op has them; or why the op refuses the operands. */
+export async function runOn(backend: Backend, trial: Trial): Promise<Results | string> {
   const { op, sample, dtype, seed } = trial;
   const differentiated = !op.nonDifferentiable && dtype === 'float32' && trial.special === undefined;
   const before = setDefaultBackend(backend);
@@ -41,7 +41,7 @@ export async function runOn(backend: Backend, trial: Trial): Promise<Results | n
       }),
     );
   } catch (error) {
-    if (error instanceof OpError) return null;
+    if (error instanceof OpError) return error.message;
     throw error;
   } finally {
     setDefaultBackend(before);
@@ -63,8 +63,8 @@ function backwardFrom(outputs: readonly Tensor[], seed: number): void {
 /** What a trial is, for messages. */
 export function describe({ op, sample, dtype, layout, seed, special }: Trial): string {
   const inputs = sample.inputs.map((x) => x && `${x.dtype ?? dtype}[${x.shape.join(', ')}]`).join(', ');
-  const marks = special === undefined ? '' : ` with ${special}`;
-  return `${op.name}(${inputs}) ${JSON.stringify(sample.attrs)} ${layout}, seed ${seed}${marks}`;
+  const marks = special === undefined ? '' : ` with ${shown(special)}`;
+  return `${op.name}(${inputs}) ${JSON.stringify(sample.attrs, (_, v) => (typeof v === 'number' && !Number.isFinite(v) ? String(v) : v))} ${layout}, seed ${seed}${marks}`;
 }
 
 /** Whether a backend stores every dtype of a trial. */
@@ -75,10 +75,10 @@ export function stores({ caps }: Backend, { sample, dtype }: Trial): boolean {
 
 /** The backend that says what is right; it runs each trial once for all others. */
 export class Oracle {
-  readonly #known = new Map<string, Results | null>();
+  readonly #known = new Map<string, Results | string>();
   constructor(readonly backend: Backend) {}
 
-  async results(trial: Trial): Promise<Results | null> {
+  async results(trial: Trial): Promise<Results | string> {
     const { op, sample, dtype, layout, seed, special } = trial;
     const key = JSON.stringify([op.name, sample, dtype, layout, seed, String(special)]);
     let known = this.#known.get(key);
@@ -101,8 +101,9 @@ export async function compareOn(oracle: Oracle, backend: Backend, trial: Trial, 
     throw new Error(`${describe(trial)}: ${error instanceof Error ? error.message : error}`);
   });
   const what = describe(trial);
-  if (got === null || wanted === null) {
-    if (got !== wanted) throw new Error(`${what}: refused by ${got === null ? backend.name : 'the oracle'} alone`);
+  if (typeof got === 'string' || typeof wanted === 'string') {
+    if (typeof wanted !== 'string') throw new Error(`${what}: refused by ${backend.name} alone: ${got}`);
+    if (typeof got !== 'string') throw new Error(`${what}: refused by the oracle alone: ${wanted}`);
     return 0;
   }
   const names = Object.keys(wanted);
