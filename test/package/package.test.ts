@@ -1,6 +1,7 @@
 /** The packed package, installed into an empty folder: three lines as ESM, the command, the types. Needs no network. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -83,15 +84,17 @@ describe('the packed package', { timeout: 180_000 }, () => {
     const paths = packed.files.map((f) => f.path);
     const model = ['model.safetensors', 'emoji.spm', 'classes.txt', 'answer2label.txt', 'recipe.json', 'README.md'];
     const zoo = model.map((name) => `beit3/zoo/emoji/${name}`);
-    for (const path of ['LICENSE', 'NOTICE', 'README.md', 'package.json', 'dist/index.js', ...zoo]) {
+    const browser = ['browser/index.js', 'browser/beit3.js', 'web/index.html', 'web/main.js'].map((f) => `dist/${f}`);
+    for (const path of ['LICENSE', 'NOTICE', 'README.md', 'package.json', 'dist/index.js', ...browser, ...zoo]) {
       assert.ok(paths.includes(path), `${path} is missing`);
     }
     const rooms = new Set(paths.filter((p) => p.startsWith('dist/')).map((p) => p.split('/')[1]));
     for (const room of ['test', 'bench']) assert.ok(!rooms.has(room), `dist/${room} is inside`);
     const wrong = paths.filter(
       (p) =>
-        !/^(dist\/.+\.(js|d\.ts|js\.map)|LICENSE|NOTICE|README\.md|package\.json|beit3\/zoo\/emoji\/[\w.]+)$/.test(p) ||
-        /\.test\.|fixture/.test(p),
+        !/^(dist\/.+\.(js|d\.ts|js\.map)|dist\/web\/(index\.html|style\.css)|LICENSE|NOTICE|README\.md|package\.json|beit3\/zoo\/emoji\/[\w.]+)$/.test(
+          p,
+        ) || /\.test\.|fixture/.test(p),
     );
     assert.deepEqual(wrong, []);
     t.diagnostic(`${paths.length} files, ${packed.size} bytes packed, ${packed.unpackedSize} unpacked`);
@@ -100,7 +103,8 @@ describe('the packed package', { timeout: 180_000 }, () => {
 
   it('has declarations beside every file that can be imported', { skip: untyped }, () => {
     const paths = packed.files.map((f) => f.path);
-    const scripts = paths.filter((p) => p.endsWith('.js'));
+    // What is bundled for browsers has the declarations of what it was made from.
+    const scripts = paths.filter((p) => p.endsWith('.js') && !/^dist\/(browser|web)\//.test(p));
     assert.ok(scripts.length > 0);
     assert.deepEqual(
       scripts.filter((path) => !paths.includes(path.replace(/\.js$/, '.d.ts'))),
@@ -191,6 +195,26 @@ for await (const { images, labels } of loader.epoch(0)) console.log(images[0], i
 `,
     );
     assert.equal(run(app, process.execPath, 'loader.js').trim(), '-1 1 0 1');
+  });
+
+  it('serves the page with its model', async () => {
+    const main = join(app, 'node_modules', 'azulejo', 'dist', 'cli', 'main.js');
+    const server = spawn(process.execPath, [main, 'web', '--port', '0', '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = once(server, 'exit');
+    try {
+      const [line] = (await once(server.stdout, 'data')) as [Buffer];
+      const { address } = JSON.parse(String(line)) as { address: string };
+      for (const name of ['', 'main.js', 'emoji/model.safetensors']) {
+        const response = await fetch(address + name);
+        assert.equal(response.status, 200, name);
+        assert.ok((await response.arrayBuffer()).byteLength > 1000, name);
+      }
+    } finally {
+      server.kill('SIGINT');
+    }
+    if (process.platform !== 'win32') assert.deepEqual(await ended, [130, null]);
   });
 
   it('without sharp a picture file is refused in one sentence', async () => {
