@@ -23,7 +23,7 @@ export function registerBackend(name: string, factory: BackendFactory): void {
   factories.set(name, factory);
 }
 
-/** Names of the registered backends, the preferred first. */
+/** Names of the registered backends. */
 export function backendNames(): string[] {
   return [...factories.keys()];
 }
@@ -32,15 +32,21 @@ const loaded = new Map<string, Promise<Backend>>();
 
 const MOST_THREADS = 256;
 
+/** What 'auto' stands for here: webgpu where a GPU in hardware answers, else wasm. */
+export async function autoBackend(): Promise<string> {
+  const { hasHardware } = await import('./webgpu/device.js');
+  return (await hasHardware()) ? 'webgpu' : 'wasm';
+}
+
 /**
- * The backend of a name ('auto' is the preferred one), made at first use with `options` and kept. Throws InputError for
- * a name that is not registered and a number of threads that makes no sense.
+ * The backend of a name ('auto' is the fastest one here), made at first use with `options` and kept. Throws InputError
+ * for a name that is not registered and a number of threads that makes no sense.
  */
 export async function loadBackend(name: string, options: BackendOptions = {}): Promise<Backend> {
   const { threads = 1 } = options;
   if (!(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS))
     throw new InputError(`The number of threads must be a whole number from 1 to ${MOST_THREADS}, got ${threads}.`);
-  const wanted = name === 'auto' ? backendNames()[0] : name;
+  const wanted = name === 'auto' ? await autoBackend() : name;
   const factory = factories.get(wanted);
   if (!factory) {
     throw new InputError(`There is no backend named ${name}; expected auto or one of ${backendNames().join(', ')}.`);

@@ -38,6 +38,8 @@ export interface Context {
   /** Whether `--json` was given. */
   readonly wantsJson: boolean;
   readonly device: string;
+  /** The GPU of the webgpu device, by a part of its name. */
+  readonly adapter: string | undefined;
   readonly threads: number | undefined;
 }
 
@@ -55,7 +57,12 @@ export interface Command {
 /** Flags that every command has. */
 export const COMMON_FLAGS: Flags = {
   json: { help: 'Print one JSON value on stdout.' },
-  device: { value: 'NAME', help: 'Where to compute: auto, wasm or reference.', default: 'auto' },
+  device: { value: 'NAME', help: 'Where to compute: auto, webgpu, wasm, gpujs or reference.', default: 'auto' },
+  adapter: {
+    value: 'NAME',
+    help: 'The GPU of --device webgpu, by a part of its name; swiftshader is one in software.',
+    default: 'the fastest',
+  },
   threads: { value: 'N', help: 'CPU threads to use, at most one a core.', default: 'all cores' },
   help: { help: 'Show this help.' },
 };

@@ -68,7 +68,12 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
   const submission = args.text('submission');
   if (submission !== undefined) await requireFolderOf(submission);
 
-  const backend = await openBackend({ checkpoint, device: context.device, threads: context.threads });
+  const backend = await openBackend({
+    checkpoint,
+    device: context.device,
+    adapter: context.adapter,
+    threads: context.threads,
+  });
   const loading = {
     ...(await loadOptions(
       { checkpoint, config: args.text('config'), imageSize: args.whole('image-size', 1, 8192) },

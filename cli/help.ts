@@ -9,7 +9,7 @@ export function overview(version: string): string {
   return [
     `beit3 ${version}: BEiT-3 on images and texts, from official checkpoints.`,
     '',
-    'Usage: beit3 COMMAND ... [--json] [--device auto|wasm|reference] [--threads N]',
+    'Usage: beit3 COMMAND ... [--json] [--device NAME] [--threads N]',
     '',
     table(Array.from(COMMANDS, ([name, { summary }]) => [`  ${name}`, summary])),
     '',

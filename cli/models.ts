@@ -53,6 +53,7 @@ export async function modelOptions(task: PipelineTask, args: Args, context: Cont
     config: args.text('config'),
     imageSize: args.whole('image-size', 1, 8192),
     device: context.device,
+    adapter: context.adapter,
     threads: context.threads,
     onProgress: (done, total) => (done >= total ? progress.end() : progress.update(done, total)),
   };

@@ -99,6 +99,7 @@ async function contextOf(args: Args, lines: { end(): void }[], onInterrupt: Cont
       `There is no device ${JSON.stringify(device)}; the nearest is ${nearest(device, known)} (of ${known.join(', ')}).`,
     );
   }
+  const adapter = args.text('adapter');
   const threads = args.whole('threads', 1, 1024);
   return {
     out: (line) => void process.stdout.write(`${line}\n`),
@@ -116,7 +117,9 @@ async function contextOf(args: Args, lines: { end(): void }[], onInterrupt: Cont
     },
     onInterrupt,
     wantsJson: args.has('json'),
-    device,
+    // Who names a GPU wants to use it.
+    device: adapter === undefined || device !== 'auto' ? device : 'webgpu',
+    adapter,
     // More than there are processors would only wait for each other.
     threads: threads && Math.min(threads, await processorCount()),
   };

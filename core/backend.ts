@@ -54,6 +54,8 @@ export interface Stats {
 export interface Backend {
   readonly name: string;
   readonly caps: Capabilities;
+  /** What people want to know of it: the name of the GPU, threads. */
+  readonly details?: Readonly<Record<string, string | number | boolean>>;
   readonly kernels: ReadonlyMap<string, Kernel>;
   readonly stats: Stats;
   /** A kernel for a scalar expression over broadcast inputs, or null where the backend cannot; `key` names it in caches. */

@@ -54,6 +54,9 @@ const LIMITS = [
   'maxImmediateSize',
 ] as const;
 
+const NO_GPU =
+  'No GPU was found for the webgpu backend; install a driver with Vulkan, Metal or Direct3D 12, or use the device wasm.';
+
 /** Newer than the types: immediates and matrix units. */
 type NewLimits = GPUSupportedLimits & Readonly<Record<(typeof LIMITS)[number], number | undefined>>;
 type NewInfo = GPUAdapterInfo & {
@@ -62,11 +65,12 @@ type NewInfo = GPUAdapterInfo & {
   readonly subgroupMaxSize?: number;
 };
 
-let instance: Promise<GPU> | null = null;
+/** Dawn's entries by the adapter that was asked for. */
+const instances = new Map<string, Promise<GPU>>();
 
-/** Dawn's entry, made once: a second instance would not see the first's devices. */
 async function dawn(adapter: string | undefined): Promise<GPU> {
   if (adapter?.toLowerCase() === SOFTWARE) await (await import('./software.js')).loadSoftwareVulkan();
+  else if (!(await canHaveVulkan())) throw new InputError(NO_GPU);
   let module: typeof import('webgpu');
   try {
     module = await import('webgpu');
@@ -85,11 +89,14 @@ async function dawn(adapter: string | undefined): Promise<GPU> {
 
 async function entry(adapter: string | undefined): Promise<GPU> {
   if (inNode()) {
-    instance ??= dawn(adapter);
-    return instance.catch((error) => {
-      instance = null;
-      throw error;
-    });
+    const key = adapter?.toLowerCase() ?? '';
+    let instance = instances.get(key);
+    if (!instance) {
+      instance = dawn(adapter);
+      instances.set(key, instance);
+      instance.catch(() => instances.delete(key));
+    }
+    return instance;
   }
   const gpu = globalThis.navigator?.gpu;
   if (!gpu) {
@@ -113,20 +120,33 @@ export async function findAdapter(name?: string): Promise<{ gpu: GPU; adapter: G
     const list = messageOf(error)
       .split('\n')
       .flatMap((line) => /name: '(.*)'/.exec(line)?.slice(1) ?? []);
-    instance = null;
     throw new InputError(
       `There is no GPU adapter named ${name}; ${list.length > 0 ? `expected a part of ${list.join(' or ')}` : 'none was found here'}.`,
     );
   }
   if (!adapter) {
-    instance = null;
-    throw new InputError(
-      inNode()
-        ? 'No GPU was found for the webgpu backend; install a driver with Vulkan, Metal or Direct3D 12, or use --device wasm.'
-        : 'This browser found no GPU for WebGPU; use the device gpujs or wasm.',
-    );
+    throw new InputError(inNode() ? NO_GPU : 'This browser found no GPU for WebGPU; use the device gpujs or wasm.');
   }
   return { gpu, adapter };
+}
+
+/** Whether a GPU in hardware answers; silent where there is none. */
+export async function hasHardware(): Promise<boolean> {
+  if (inNode() ? !(await canHaveVulkan()) : !globalThis.navigator?.gpu) return false;
+  try {
+    const { adapter } = await findAdapter();
+    const { vendor, architecture, description } = adapter.info;
+    const isFallback = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true;
+    return !isFallback && !/swiftshader|llvmpipe|lavapipe/i.test(`${vendor} ${architecture} ${description}`);
+  } catch {
+    return false;
+  }
+}
+
+/** Dawn complains on stderr where Linux has no Vulkan loader: so nobody asks it then. */
+async function canHaveVulkan(): Promise<boolean> {
+  if (process.platform !== 'linux') return true;
+  return (await import('./software.js')).opensAndStays('libvulkan.so.1');
 }
 
 /** What an adapter offers. */

@@ -3,7 +3,7 @@ import type { Backend, Block, Kernel, Stats, View } from '../../core/backend.js'
 import type { DType } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
 import { copy } from './copy.js';
-import { type DeviceOptions, openDevice } from './device.js';
+import { type DeviceOptions, type OpenGpu, openDevice } from './device.js';
 import { compileExpression } from './elementwise.js';
 import { createKernels } from './kernels/index.js';
 import type { GpuBlock } from './memory.js';
@@ -11,12 +11,13 @@ import { Runtime } from './runtime.js';
 
 /** A webgpu backend with a device of its own; `dispose` gives it back. Throws InputError where there is no GPU. */
 export async function createBackend(options: DeviceOptions = {}): Promise<Backend> {
-  return new WebGpuBackend(options.adapter, await openDevice(options));
+  return new WebGpuBackend(await openDevice(options));
 }
 
 class WebGpuBackend implements Backend {
   readonly name = 'webgpu';
   readonly caps: Backend['caps'];
+  readonly details: Backend['details'];
   readonly kernels: ReadonlyMap<string, Kernel>;
   readonly stats: Stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
   private readonly runtime: Runtime;
@@ -24,13 +25,22 @@ class WebGpuBackend implements Backend {
   /** Expressions by key. */
   private readonly keys = new Map<string, number>();
 
-  constructor(
-    readonly adapter: string | undefined,
-    open: Awaited<ReturnType<typeof openDevice>>,
-  ) {
+  constructor(open: OpenGpu) {
     this.runtime = new Runtime(open, this.stats);
+    const { facts, device } = open;
+    this.details = {
+      adapter: facts.description,
+      vendor: facts.vendor,
+      architecture: facts.architecture,
+      float16: facts.half,
+      matrixUnits: facts.matrices.length > 0,
+      subgroups: facts.subgroups ? `${facts.subgroupMinSize} to ${facts.subgroupMaxSize}` : 'none',
+      largestTensorMB: Math.floor(
+        Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize) / 2 ** 20,
+      ),
+    };
     const dtypes: DType[] = ['float32', 'float16', 'bfloat16', 'int32', 'uint8', 'bool'];
-    const storageOnly: DType[] = open.facts.half ? ['bfloat16'] : ['bfloat16', 'float16'];
+    const storageOnly: DType[] = facts.half ? ['bfloat16'] : ['bfloat16', 'float16'];
     this.caps = { dtypes: new Set(dtypes), storageOnly: new Set(storageOnly) };
     this.kernels = createKernels(this.runtime);
   }

@@ -88,10 +88,17 @@ async function load(): Promise<void> {
   const { join } = await import('node:path');
   process.env.VK_ICD_FILENAMES = join(folder, 'vk_swiftshader_icd.json');
   process.env.VK_DRIVER_FILES = process.env.VK_ICD_FILENAMES;
+  const loader = join(folder, 'libvulkan.so.1');
+  if (!opensAndStays(loader)) throw new InputError(`The Vulkan loader ${loader} does not load on this system.`);
+}
+
+/** Loads a library of the system for good; false when there is none. */
+export function opensAndStays(library: string): boolean {
   try {
-    process.dlopen({ exports: {} }, join(folder, 'libvulkan.so.1'), OPEN_AND_STAY);
+    process.dlopen({ exports: {} }, library, OPEN_AND_STAY);
+    return true;
   } catch (error) {
     // It is no addon, which Node says only after it has loaded it.
-    if (!messageOf(error).includes('self-register')) throw new InputError(`Vulkan does not load: ${messageOf(error)}.`);
+    return messageOf(error).includes('self-register');
   }
 }

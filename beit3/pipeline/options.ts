@@ -20,8 +20,10 @@ export interface PipelineOptions {
   readonly config?: ByteSource | Readonly<Record<string, unknown>>;
   /** Side of the images in pixels, where it shall differ from the checkpoint's. */
   readonly imageSize?: number;
-  /** 'auto' (the default), 'wasm' or 'reference'. */
+  /** 'auto' (the default: webgpu where there is a GPU, else wasm), 'webgpu', 'wasm', 'gpujs' or 'reference'. */
   readonly device?: string;
+  /** GPU of the device webgpu, by a part of its name. Default: the fastest. */
+  readonly adapter?: string;
   /** CPU threads, 1 to 256; default: all cores. The first pipeline of a device decides. */
   readonly threads?: number;
   /** Called while weights arrive. */

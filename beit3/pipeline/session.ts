@@ -22,8 +22,8 @@ import { encodeTexts, loadTokenizer } from './texts.js';
 const MAX_CONFIG_BYTES = 1 << 20;
 
 /** The backend of the options; it becomes the default one where there is none yet. */
-export async function openBackend({ device = 'auto', threads }: PipelineOptions): Promise<Backend> {
-  const backend = await loadBackend(device, { threads });
+export async function openBackend({ device = 'auto', adapter, threads }: PipelineOptions): Promise<Backend> {
+  const backend = await loadBackend(device, { adapter, threads });
   const before = setDefaultBackend(backend);
   if (before !== null) setDefaultBackend(before);
   return backend;

@@ -1,4 +1,5 @@
-import { backendNames, loadBackend } from '../../backends/index.js';
+import { autoBackend, backendNames, loadBackend } from '../../backends/index.js';
+import type { Backend } from '../../core/backend.js';
 import { messageOf } from '../../core/errors.js';
 import { canShareMemory } from '../../core/runtime.js';
 import type { Command } from '../command.js';
@@ -12,12 +13,18 @@ export const command: Command = {
   async run(args, context) {
     args.expect(0, 0, 'nothing');
     const { availableParallelism, freemem, totalmem } = await import('node:os');
-    const preferred = backendNames()[0];
+    const preferred = await autoBackend();
     const devices: Device[] = [];
     for (const name of backendNames()) {
       try {
-        const { caps } = await loadBackend(name, { threads: context.threads });
-        devices.push({ name, auto: name === preferred, dtypes: [...caps.dtypes], storageOnly: [...caps.storageOnly] });
+        const { caps, details } = await loadBackend(name, { threads: context.threads, adapter: context.adapter });
+        devices.push({
+          name,
+          auto: name === preferred,
+          dtypes: [...caps.dtypes],
+          storageOnly: [...caps.storageOnly],
+          ...(details ? { details } : {}),
+        });
       } catch (error) {
         devices.push({ name, auto: name === preferred, dtypes: [], storageOnly: [], error: messageOf(error) });
       }
@@ -53,14 +60,20 @@ interface Device {
   readonly dtypes: readonly string[];
   /** Of these, the ones that are computed in float32. */
   readonly storageOnly: readonly string[];
+  /** The GPU and what it can do. */
+  readonly details?: Backend['details'];
   /** Why it cannot be used here. */
   readonly error?: string;
 }
 
-function deviceText({ name, auto, dtypes, storageOnly, error }: Device): string {
+function deviceText({ name, auto, dtypes, storageOnly, details, error }: Device): string {
   const title = `${name}${auto ? ' (auto)' : ''}`;
   if (error !== undefined) return `${title}: not here: ${error}`;
-  return `${title}: ${dtypes.map((dtype) => (storageOnly.includes(dtype) ? `${dtype} (computed in float32)` : dtype)).join(', ')}`;
+  const types = dtypes
+    .map((dtype) => (storageOnly.includes(dtype) ? `${dtype} (computed in float32)` : dtype))
+    .join(', ');
+  const more = Object.entries(details ?? {}).map(([key, value]) => `\n  ${key}: ${value}`);
+  return `${title}: ${types}${more.join('')}`;
 }
 
 /** The smallest modules that use a v128 constant, and a relaxed instruction: an engine without them refuses. */

@@ -35,7 +35,12 @@ export const command: Command = {
     const given = await finetuneOptions(task, args);
     const checkpoint = await checkpointOf(task, given);
     const printFreq = args.whole('print-freq', 1, 1e9) ?? PRINT_EVERY;
-    const backend = await openBackend({ checkpoint: '', device: context.device, threads: context.threads });
+    const backend = await openBackend({
+      checkpoint: '',
+      device: context.device,
+      adapter: context.adapter,
+      threads: context.threads,
+    });
     const interrupt = new AbortController();
     let code = 0;
     context.onInterrupt((exitCode) => {

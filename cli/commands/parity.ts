@@ -18,7 +18,7 @@ export const command: Command = {
   examples: ['beit3 parity test/fixtures/parity/*.safetensors --device reference'],
   async run(args, context) {
     const files = await requireFiles(args.expect(1, Number.POSITIVE_INFINITY, 'at least one dump'));
-    const backend = await loadBackend(context.device, { threads: context.threads });
+    const backend = await loadBackend(context.device, { adapter: context.adapter, threads: context.threads });
     const cases: ParityCase[] = [];
     for (const file of files) {
       const report = await runParity([file], { backend });

@@ -124,6 +124,7 @@ async function inProcess(argv: readonly string[]): Promise<{ code: number; print
     onInterrupt: () => {},
     wantsJson: args.has('json'),
     device: 'wasm',
+    adapter: undefined,
     threads: 1,
   };
   return { code: (await command.run(args, context)) ?? 0, printed, notes };
