@@ -2,11 +2,13 @@
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
 import { fill } from './fill.js';
+import { matmul } from './matmul.js';
 
 type Factory = (rt: Runtime) => Kernel;
 
 const FACTORIES: Readonly<Record<string, Factory>> = {
   fill,
+  matmul,
 };
 
 export function createKernels(rt: Runtime): ReadonlyMap<string, Kernel> {
