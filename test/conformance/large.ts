@@ -3,8 +3,10 @@ import type { Attrs, Backend } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { call } from '../../core/dispatch.js';
 import { messageOf } from '../../core/errors.js';
+import { sizeOf } from '../../core/layout.js';
 import { scope } from '../../core/memory.js';
 import type { OpDefinition, Sample } from '../../core/op.js';
+import { transpose } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { withoutLeak } from '../support/values.js';
 
@@ -73,47 +75,65 @@ export const LARGE: Readonly<Record<string, readonly Sample<Attrs>[]>> = {
   topk: [{ inputs: [rows(3)], attrs: { k: 2, largest: true } }],
 };
 
-/** Above 65,535 workgroups of 256 threads. */
+/** Above 65,535 workgroups of 256 threads, one element each. */
 const ELEMENTS = 65_536 * 256 + 257;
 
 /** Values that differ from their neighbours and repeat late. */
 const valueAt = (i: number): number => i % 8191;
 
-/** Calls an op on `count` values, too many for the oracle, and says where its result is first not `wanted`. */
+function values(...shape: readonly number[]): Tensor {
+  const data = new Float32Array(sizeOf(shape));
+  for (let i = 0; i < data.length; i++) data[i] = valueAt(i);
+  return tensor(data, { shape });
+}
+
+/** Says where a result, too large for the oracle, is first not `wanted`; null where it is right. */
 async function compareKnown(
-  op: OpDefinition<Attrs>,
-  attrs: Attrs,
-  shape: readonly number[],
+  what: string,
   backend: Backend,
+  make: () => Tensor,
   wanted: (i: number) => number,
 ): Promise<string | null> {
-  const count = shape.reduce((n, d) => n * d, 1);
   const before = setDefaultBackend(backend);
   try {
     return await withoutLeak(backend, async () => {
-      const values = new Float32Array(count);
-      for (let i = 0; i < count; i++) values[i] = valueAt(i);
-      const result: Tensor = scope(() => call(op, [tensor(values, { shape })], attrs)[0]);
+      const result = scope(make);
       const got = await result.data().finally(() => result.dispose());
-      const at = got.findIndex((v, i) => v !== wanted(i));
-      return at < 0 ? null : `${op.name} of ${count} elements: at ${at} got ${got[at]}, wanted ${wanted(at)}`;
+      let at = 0;
+      while (at < got.length && got[at] === wanted(at)) at++;
+      return at === got.length ? null : `${what} of ${got.length}: at ${at} got ${got[at]}, wanted ${wanted(at)}`;
     });
   } catch (error) {
-    return `${op.name} of ${count} elements: ${messageOf(error)}`;
+    return `${what}: ${messageOf(error)}`;
   } finally {
     setDefaultBackend(before);
   }
 }
 
-/** Tens of millions of elements, whose results are known: an elementwise op, and one that works on rows. */
-export const HUGE: Readonly<Record<string, (op: OpDefinition<Attrs>, backend: Backend) => Promise<string | null>>> = {
-  affine: (op, backend) => compareKnown(op, { scale: 2, shift: 1 }, [ELEMENTS], backend, (i) => 2 * valueAt(i) + 1),
-  sum: (op, backend) =>
-    compareKnown(
-      op,
-      { axes: [1], keepDims: false },
-      [ELEMENTS, 2],
+type Op = OpDefinition<Attrs>;
+
+/** Tens of millions of elements whose results are known, each for another kind of kernel. */
+export const HUGE: Readonly<Record<string, (op: Op, backend: Backend) => Promise<string | null>>> = {
+  // Four elements a thread.
+  fill: (op, backend) => {
+    const attrs = { shape: [4 * ELEMENTS], dtype: 'uint8', value: 7 };
+    return compareKnown(
+      'fill',
       backend,
-      (i) => valueAt(2 * i) + valueAt(2 * i + 1),
-    ),
+      () => call(op, [], attrs)[0],
+      () => 7,
+    );
+  },
+  // Elements that do not lie in order.
+  affine: (op, backend) => {
+    const attrs = { scale: 2, shift: 1 };
+    const make = () => call(op, [transpose(values(ELEMENTS, 2))], attrs)[0];
+    const source = (i: number) => (i < ELEMENTS ? 2 * i : 2 * (i - ELEMENTS) + 1);
+    return compareKnown('affine of a transposed tensor', backend, make, (i) => 2 * valueAt(source(i)) + 1);
+  },
+  sum: (op, backend) => {
+    const attrs = { axes: [1], keepDims: false };
+    const make = () => call(op, [values(ELEMENTS, 2)], attrs)[0];
+    return compareKnown('sum of rows', backend, make, (i) => valueAt(2 * i) + valueAt(2 * i + 1));
+  },
 };
