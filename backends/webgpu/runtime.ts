@@ -1,12 +1,12 @@
 /// <reference types="@webgpu/types" />
 /** Dispatches: cached pipelines and bind groups, one compute pass a batch, writes, reads and the errors of the device. */
 import type { Stats, View } from '../../core/backend.js';
-import { InputError, messageOf } from '../../core/errors.js';
-import { warn } from '../../core/runtime.js';
+import { InputError } from '../../core/errors.js';
 import type { AdapterFacts, OpenGpu } from './device.js';
 import { Faults } from './faults.js';
 import { type GpuBlock, Memory } from './memory.js';
-import { type Definition, makeProgram, type Program, type Scalars, textOf, type Variant } from './program.js';
+import { Pipelines } from './pipelines.js';
+import { type Definition, makeProgram, type Program, type Variant } from './program.js';
 
 /** One step of the GPU's work, as a recording keeps it. */
 export type Command =
@@ -50,17 +50,16 @@ const BATCH = 32;
 const MOST_GROUPS = 65535;
 const SLOT_WORDS = 64;
 const SLOTS = 256;
-const COMPUTE = 4;
 
 export class Runtime {
   readonly device: GPUDevice;
   readonly facts: AdapterFacts;
   readonly memory: Memory;
   readonly faults: Faults;
+  readonly pipelines: Pipelines;
   /** Sees every command while something is captured; then reading is refused. */
   recorder: ((command: Command) => void) | null = null;
   private readonly programs = new Map<string, Program>();
-  private readonly layouts = new Map<string, GPUBindGroupLayout>();
   private readonly bindGroups = new Map<string, GPUBindGroup>();
   /** Keys of the bind groups that hold a buffer. */
   private readonly groupsOf = new Map<number, Set<string>>();
@@ -75,8 +74,6 @@ export class Runtime {
   private readonly words = new Uint32Array(SLOT_WORDS);
   private readonly floats = new Float32Array(this.words.buffer);
   private readonly ints = new Int32Array(this.words.buffer);
-  /** Set while kernels are compiled ahead: nothing is dispatched. */
-  private warming: Promise<void>[] | null = null;
 
   constructor(
     readonly open: OpenGpu,
@@ -91,12 +88,23 @@ export class Runtime {
     );
     this.uniform = this.device.createBuffer({ size: 4 * SLOT_WORDS * SLOTS, usage: 0x40 | 0x8 });
     this.faults = new Faults(this.device);
-    this.device.lost.then(({ reason, message }) => {
-      if (reason !== 'destroyed') this.failure = new DeviceLostError(message.split('\n')[0] || reason);
+    this.pipelines = new Pipelines(this.device, (error) => {
+      // The commands that use it are refused too, which says less.
+      if (!(this.failure instanceof DeviceLostError)) this.failure = error;
     });
-    this.device.onuncapturederror = ({ error }) => {
-      this.failure ??= translated(error);
+    this.device.lost.then(({ reason, message }) => {
+      if (reason !== 'destroyed') this.lose(message.split('\n')[0] || reason);
+    });
+    this.device.onuncapturederror = (event) => {
+      // It is thrown by the next call instead of being printed.
+      event.preventDefault();
+      this.failure ??= translated(event.error);
     };
+  }
+
+  /** From now on everything is refused, with the reason for which the device went away. */
+  lose(reason: string): void {
+    this.failure = new DeviceLostError(reason);
   }
 
   /** The kernel of a key, defined at first use. Equal keys must mean equal definitions. */
@@ -136,9 +144,9 @@ export class Runtime {
       // A buffer must not be bound as read and as written at once, even in ranges that do not meet.
       if (!written[i] && blocks.some((b, k) => written[k] && b.id === blocks[i].id)) promoted |= 1 << i;
     }
-    const variant = this.variant(program, promoted);
+    const variant = this.pipelines.variant(program, promoted);
     const [x, y = 1, z = 1] = typeof groups === 'number' ? gridOf(groups) : groups;
-    if (x * y * z === 0 || this.warming) return;
+    if (x * y * z === 0 || this.pipelines.isWarming) return;
     this.encode({
       kind: 'dispatch',
       program,
@@ -153,7 +161,7 @@ export class Runtime {
   /** Copies bytes between blocks; all three numbers are multiples of 4. */
   copyBytes(from: GpuBlock, fromAt: number, to: GpuBlock, toAt: number, bytes: number): void {
     if (this.failure) throw this.failure;
-    if (bytes === 0 || this.warming) return;
+    if (bytes === 0 || this.pipelines.isWarming) return;
     this.encode({ kind: 'copy', from, fromAt, to, toAt, bytes });
     this.stats.launches++;
   }
@@ -207,73 +215,6 @@ export class Runtime {
     if (this.failure) throw this.failure;
     this.flush();
     this.device.queue.submit([commands]);
-  }
-
-  /** The layout and pipeline of a program; compiled at first use. */
-  variant(program: Program, promoted: number): Variant {
-    let variant = program.variants.get(promoted);
-    if (!variant) {
-      variant = this.makeVariant(program, promoted);
-      program.variants.set(promoted, variant);
-    }
-    if (!variant.pipeline && !this.warming) this.compile(program, promoted, variant);
-    return variant;
-  }
-
-  private makeVariant(program: Program, promoted: number): Variant {
-    const { written, fields, immediate } = program;
-    const types = written.map((w, i) => (w || (promoted >> i) & 1 ? 'storage' : 'read-only-storage'));
-    const hasUniform = fields.length > 0 && !immediate;
-    const layoutKey = `${types.map((t) => t[0]).join('')}${hasUniform ? 'u' : ''}`;
-    let layout = this.layouts.get(layoutKey);
-    if (!layout) {
-      const entries: GPUBindGroupLayoutEntry[] = types.map((type, binding) => ({
-        binding,
-        visibility: COMPUTE,
-        buffer: { type: type as GPUBufferBindingType },
-      }));
-      if (hasUniform)
-        entries.push({
-          binding: entries.length,
-          visibility: COMPUTE,
-          buffer: { type: 'uniform', hasDynamicOffset: true },
-        });
-      layout = this.device.createBindGroupLayout({ entries });
-      this.layouts.set(layoutKey, layout);
-    }
-    const variant: Variant = { layout, layoutKey, pipeline: null, pending: null };
-    if (this.warming) {
-      variant.pending = this.device
-        .createComputePipelineAsync(this.descriptor(program, promoted, layout))
-        .then((pipeline) => {
-          variant.pipeline ??= pipeline;
-        })
-        .finally(() => {
-          variant.pending = null;
-        });
-      this.warming.push(variant.pending);
-    }
-    return variant;
-  }
-
-  private descriptor(program: Program, promoted: number, layout: GPUBindGroupLayout): GPUComputePipelineDescriptor {
-    const { fields, immediate, key } = program;
-    const module = this.device.createShaderModule({ code: textOf(program, promoted), label: key });
-    const immediates = immediate && fields.length > 0 ? { immediateSize: 4 * fields.length } : {};
-    const pipelineLayout = this.device.createPipelineLayout({ bindGroupLayouts: [layout], ...immediates });
-    return { layout: pipelineLayout, compute: { module, entryPoint: 'main' }, label: key };
-  }
-
-  private compile(program: Program, promoted: number, variant: Variant): void {
-    // Nothing throws here: a kernel that does not compile would be dropped in silence.
-    this.device.pushErrorScope('validation');
-    variant.pipeline = this.device.createComputePipeline(this.descriptor(program, promoted, variant.layout));
-    this.device.popErrorScope().then(
-      (error) => {
-        if (error) this.failure ??= new Error(`kernel ${program.key} does not compile: ${error.message}`);
-      },
-      () => {},
-    );
   }
 
   private bindGroup(program: Program, variant: Variant, blocks: readonly GpuBlock[]): GPUBindGroup {
@@ -341,11 +282,11 @@ export class Runtime {
   async read(block: GpuBlock, at: number, length: number): Promise<Uint8Array> {
     if (this.recorder)
       throw new InputError('A value was read while a step is being captured; read it after the step has run.');
-    if (this.failure) throw this.failure;
     const first = at - (at % 4);
     const size = Math.ceil((at + length - first) / 4) * 4;
     const staging = this.device.createBuffer({ size: Math.max(4, size) + Faults.BYTES, usage: 0x1 | 0x8 });
     try {
+      if (this.failure) throw this.failure;
       this.encoder ??= this.device.createCommandEncoder();
       this.endPass();
       if (size > 0) this.encoder.copyBufferToBuffer(block.buffer, block.start + first, staging, Faults.BYTES, size);
@@ -376,8 +317,9 @@ export class Runtime {
     if (this.failure) throw this.failure;
   }
 
-  /** Why something failed: the device's loss rather than what followed from it. */
+  /** Why something failed: the device's loss or a kernel that does not compile rather than what followed from it. */
   private async reasonOf(error: unknown): Promise<unknown> {
+    await this.pipelines.settled();
     if (this.failure || error instanceof InputError) return this.failure ?? error;
     const lost = await Promise.race([
       this.device.lost,
@@ -388,18 +330,9 @@ export class Runtime {
   }
 
   /** Compiles, in parallel, every kernel that `fn` would start, and starts none. What `fn` computes is garbage. */
-  async warm(fn: () => void): Promise<void> {
+  warm(fn: () => void): Promise<void> {
     this.flush();
-    const pending: Promise<void>[] = [];
-    this.warming = pending;
-    try {
-      fn();
-    } finally {
-      this.warming = null;
-    }
-    const results = await Promise.allSettled(pending);
-    const failed = results.find((r) => r.status === 'rejected');
-    if (failed) warn(`A kernel did not compile ahead: ${messageOf((failed as PromiseRejectedResult).reason)}`);
+    return this.pipelines.warm(fn);
   }
 
   async dispose(): Promise<void> {
@@ -427,5 +360,3 @@ function translated(error: GPUError): Error {
     ? new InputError(`The GPU has no more memory (${text}); use a smaller model, batch or image.`)
     : new Error(`the GPU refused a command: ${error.message}`);
 }
-
-export type { Scalars };
