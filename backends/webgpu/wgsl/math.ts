@@ -119,15 +119,18 @@ fn nan_() -> f32 { return bitcast<f32>(nan_bits); }`,
   let value = select(fma(${polynomial('s', SIN)} * s, r, r), ${polynomial('s', COS)}, (quadrant & 1) == 1);
   return select(value, -value, quadrant > 1);
 }`,
+  // As JavaScript's **: the sign of zero and infinity follows odd exponents.
   pow_: `fn pow_(x: f32, y: f32) -> f32 {
   if (y == 0.0f) { return 1.0f; }
   if (isnan_(x) || isnan_(y)) { return nan_(); }
-  if (x == 0.0f) { return select(0.0f, inf_(), y < 0.0f); }
-  let size = exp_(y * log_(abs(x)));
-  if (x > 0.0f) { return size; }
-  if (floor(y) != y) { return nan_(); }
-  let odd = floor(0.5f * y) * 2.0f != y;
-  return select(size, -size, odd);
+  let size = abs(x);
+  let whole = floor(y) == y;
+  if (x < 0.0f && size < inf_() && !whole) { return nan_(); }
+  var result = 0.0f;
+  if (size == 0.0f || size == inf_()) { result = select(0.0f, inf_(), (size == 0.0f) == (y < 0.0f)); }
+  else { result = exp_(y * log_(size)); }
+  let odd = whole && floor(0.5f * y) * 2.0f != y;
+  return select(result, -result, odd && (bitcast<u32>(x) >> 31u) == 1u);
 }`,
   // 1 - Phi(|x|) and e^(-x^2 / 2): both parts of GELU and of its slope.
   tail_: `fn tail_(x: f32) -> vec2f {
