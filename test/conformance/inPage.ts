@@ -1,6 +1,7 @@
-/** What a page runs of the conformance suite: the backend under test, and the oracle beside it. */
+/** What a page runs to be tested: ops on a backend with the oracle beside it, and dumps of the PyTorch reference. */
 import '../../index.js';
 import { type BackendOptions, disposeBackend, loadBackend } from '../../backends/index.js';
+import { type ParityCase, runParity } from '../../beit3/index.js';
 import { InputError } from '../../core/errors.js';
 import { Oracle } from '../support/run.js';
 import type { Effort } from './cases.js';
@@ -23,6 +24,15 @@ export async function load(name: string, options: BackendOptions): Promise<strin
 export async function conformance(op: string, name: string, effort: Effort): Promise<OpReport> {
   oracle ??= new Oracle(await loadBackend('reference'));
   return testOp(op, await loadBackend(name), oracle, effort);
+}
+
+/** Runs a dump of the PyTorch reference on a backend that was loaded. */
+export async function parity(path: string, name: string): Promise<ParityCase> {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  const file = new File([await response.blob()], path);
+  const { cases } = await runParity([file], { backend: await loadBackend(name) });
+  return cases[0];
 }
 
 export const end = (name: string): Promise<void> => disposeBackend(name);
