@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
-type Answer = Record<string, number | string>;
+type Answer = Record<string, number | string | null>;
 
 function interpreter(needs: string): string | null {
   const python = process.env.AZULEJO_PYTHON ?? 'python3';
@@ -18,9 +18,11 @@ export function pythonPeer(script: string, args: readonly string[], needs = 'tor
   return JSON.parse(run.stdout.trim().split('\n').pop() as string) as Answer;
 }
 
-/** A script that works when asked: it answers every line with a line of JSON. */
+/** A script that works when asked: it answers every line (a question in JSON, or an empty one) with a line of JSON. */
 export interface SteppingPeer {
-  step(): Promise<Answer>;
+  step(question?: object): Promise<Answer>;
+  /** The next line that it says by itself. */
+  next(): Promise<Answer>;
   end(): void;
 }
 
@@ -30,12 +32,16 @@ export function steppingPeer(script: string, args: readonly string[], needs = 't
   if (python === null) return null;
   const child = spawn(python, [script, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<Answer> => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`${script} ended early`);
+    return JSON.parse(value) as Answer;
+  };
   return {
-    async step() {
-      child.stdin.write('\n');
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`${script} ended early`);
-      return JSON.parse(value) as Answer;
+    next,
+    step(question) {
+      child.stdin.write(`${question ? JSON.stringify(question) : ''}\n`);
+      return next();
     },
     end: () => child.stdin.end(),
   };

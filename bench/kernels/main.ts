@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { backendNames } from '../../backends/index.js';
 import { InputError } from '../../core/errors.js';
+import { openPeers } from '../against/index.js';
 import { flagsOf, main } from '../flags.js';
 import { CASES } from './cases.js';
 import { deviceLines, rowLine } from './report.js';
@@ -33,10 +34,15 @@ await main(async () => {
   const dtype = flags.choice('dtype', ['float32', 'float16']);
   if (device !== undefined && !backendNames().includes(device))
     throw new InputError(`There is no device ${device}; expected one of ${backendNames().join(', ')}.`);
+  const threads = flags.whole('threads', 1, 256);
+  const torchDevice = flags.choice('peer-device', ['cpu', 'cuda']);
+  const options = { peers: flags.text('peers'), adapter, threads, torchDevice };
+  const peers = flags.has('against') ? await openPeers(device ? [device] : backendNames(), options, console.log) : [];
   const report = await benchKernels({
+    peers,
     devices: device === undefined ? undefined : [device],
     adapter,
-    threads: flags.whole('threads', 1, 256),
+    threads,
     only: flags.text('only')?.split(','),
     dtypes: dtype && [dtype],
     scale: flags.number('scale', 1e-6, 1),
@@ -46,6 +52,7 @@ await main(async () => {
     },
     onRow: (row) => console.log(rowLine(row)),
   });
+  for (const peer of peers) peer.close();
   console.log(
     '\npeak and copy: per cent of the measured ceilings. x ref.: how many times the operations a second of the reference\n' +
       'backend, which is timed on a part of each problem. error: norm of the difference to its result over its norm.',

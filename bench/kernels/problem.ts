@@ -20,7 +20,7 @@ import {
   WORDS,
 } from './cases.js';
 
-type Host = Float32Array | Int32Array | Uint8Array;
+export type Host = Float32Array | Int32Array | Uint8Array;
 type Operands = (Tensor | null)[];
 
 /** Values that look random and are the same in every run. */
@@ -178,7 +178,7 @@ function pick<T extends Host | Float64Array>(values: T, axes: string, sizes: Siz
 let cached: { key: string; values: (Host | null)[] } | null = null;
 
 /** The operands of a case on the host; those of the last case are kept, because several backends ask for them. */
-function hostValues(of: Case, sizes: Sizes): (Host | null)[] {
+export function hostValues(of: Case, sizes: Sizes): (Host | null)[] {
   const key = `${of.name} ${JSON.stringify(sizes)}`;
   if (cached?.key === key) return cached.values;
   const shared = new Map<string, Host>();

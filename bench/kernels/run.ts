@@ -119,7 +119,7 @@ export async function benchKernels(options: KernelOptions): Promise<Report> {
         const row = await measure(of, sizes, dtype, backend, device.ceiling, oracle, options);
         add(row);
         for (const peer of options.peers ?? []) {
-          if (of.peer === null || !peer.beside.includes(name)) continue;
+          if (of.peer === null || peer.beside !== name) continue;
           add(await besides(peer, of, sizes, dtype, row, options));
         }
       }
