@@ -149,6 +149,15 @@ const POWERS: Readonly<Record<number, (x: string) => string>> = {
 /** The kernel of an expression over operands of any dtype; `key` names it. */
 export function compileExpression(rt: Runtime, key: string, expr: Expr): Kernel {
   const needs = analyse(expr);
+  const codes = new Map<Domain, string>();
+  const codeIn = (domain: Domain): string => {
+    let code = codes.get(domain);
+    if (code === undefined) {
+      code = expressionCode(expr, needs.inputs, domain);
+      codes.set(domain, code);
+    }
+    return code;
+  };
   return {
     strided: true,
     plan(inputs, attrs, [result]) {
@@ -164,8 +173,7 @@ export function compileExpression(rt: Runtime, key: string, expr: Expr): Kernel 
       const fields: Record<string, Domain> = Object.fromEntries(
         needs.attrs.map((name) => [`a_${name}`, domain] as const),
       );
-      return ([y]) =>
-        map(rt, { key, domain, code: expressionCode(expr, needs.inputs, domain), fields, scalars }, operands, y);
+      return ([y]) => map(rt, { key, domain, code: codeIn(domain), fields, scalars }, operands, y);
     },
   };
 }

@@ -26,7 +26,7 @@ interface Slab {
 
 const ALIGNMENT = 256;
 const STORAGE = 0x80 | 0x4 | 0x8;
-/** Free bytes that are kept for later. */
+/** Free bytes that are kept for later in any case; beyond, as many as were in use at once: a training step needs them again. */
 const KEPT_BYTES = 2 ** 30;
 const FIRST_SLAB = 2 ** 24;
 const LARGEST_SLAB = 2 ** 30;
@@ -46,6 +46,9 @@ export class Memory {
   private readonly slabs: Slab[] = [];
   private idleBytes = 0;
   private ids = 0;
+  /** Bytes of buffers in use outside the slabs, and the most so far. */
+  private usedBytes = 0;
+  private mostBytes = 0;
   /** Bytes of all buffers that exist. */
   reservedBytes = 0;
   /** Buffers that exist. */
@@ -62,6 +65,8 @@ export class Memory {
   alloc(bytes: number, resident: boolean): GpuBlock {
     if (resident && bytes > 0) return this.allocResident(bytes);
     const size = sizeClass(bytes);
+    this.usedBytes += size;
+    this.mostBytes = Math.max(this.mostBytes, this.usedBytes);
     const known = this.idle.get(size)?.pop();
     if (known) this.idleBytes -= size;
     const { buffer, id } = known ?? this.create(size);
@@ -80,7 +85,9 @@ export class Memory {
     }
     list.push({ buffer: block.buffer, id: block.id });
     this.idleBytes += block.room;
-    if (this.idleBytes > KEPT_BYTES) this.trim(KEPT_BYTES / 2);
+    this.usedBytes -= block.room;
+    const kept = Math.max(KEPT_BYTES, this.mostBytes);
+    if (this.idleBytes > kept) this.trim(kept / 2);
   }
 
   /** Destroys free buffers, the largest first, until at most `bytes` of them are left. */
