@@ -15,6 +15,7 @@ export type BackendFactory = (options: BackendOptions) => Promise<Backend>;
 const factories = new Map<string, BackendFactory>([
   ['wasm', async (options) => (await import('./wasm/index.js')).createBackend(options)],
   ['webgpu', async (options) => (await import('./webgpu/index.js')).createBackend(options)],
+  ['gpujs', async () => (await import('./gpujs/index.js')).createBackend()],
   ['reference', async () => (await import('./reference/index.js')).createBackend()],
 ]);
 

@@ -1,0 +1,28 @@
+/** The kernels that are attached to ops by name. */
+import type { Kernel } from '../../../core/backend.js';
+import type { Machine } from '../machine.js';
+import { cat } from './cat.js';
+import { fill, iota } from './create.js';
+import { gatherRows } from './gatherRows.js';
+import { layerNorm } from './layerNorm.js';
+import { linear } from './linear.js';
+import { matmul } from './matmul.js';
+import { max } from './max.js';
+import { logSoftmax, softmax } from './softmax.js';
+import { sum } from './sum.js';
+
+export function createKernels(machine: Machine): Map<string, Kernel> {
+  return new Map([
+    ['cat', cat(machine)],
+    ['fill', fill(machine)],
+    ['gatherRows', gatherRows(machine)],
+    ['iota', iota(machine)],
+    ['layerNorm', layerNorm(machine)],
+    ['linear', linear(machine)],
+    ['logSoftmax', logSoftmax(machine)],
+    ['matmul', matmul(machine)],
+    ['max', max(machine)],
+    ['softmax', softmax(machine)],
+    ['sum', sum(machine)],
+  ]);
+}
