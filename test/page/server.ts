@@ -14,7 +14,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 
 /** Packages that the built files name, bundled where a page asks for them. */
-const PACKAGES = ['ndarray', 'fast-check'];
+const PACKAGES = ['ndarray', 'fast-check', 'gpu.js'];
 const imports = Object.fromEntries(PACKAGES.map((name) => [name, `/packages/${name}.js`]));
 const PAGE = `<!doctype html><title>page</title><script type="importmap">${JSON.stringify({ imports })}</script>`;
 
