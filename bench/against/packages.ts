@@ -24,7 +24,7 @@ export async function optional<T>(name: string, peers: string | undefined): Prom
 export async function offerGpu(adapter: string | undefined): Promise<void> {
   const { findAdapter } = await import('../../backends/webgpu/device.js');
   const { gpu } = await findAdapter(adapter);
-  const owner = globalThis.navigator ?? {};
+  const owner = globalThis.navigator ?? { userAgent: 'Node.js', platform: 'linux' };
   Object.defineProperty(owner, 'gpu', { value: gpu, configurable: true });
   if (!globalThis.navigator) Object.defineProperty(globalThis, 'navigator', { value: owner, configurable: true });
 }

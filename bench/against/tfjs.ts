@@ -14,7 +14,7 @@ interface TfTensor {
 interface Tf {
   setBackend(name: string): Promise<boolean>;
   ready(): Promise<void>;
-  backend(): { readonly queue?: GPUQueue; submitQueue?(): void };
+  backend(): { readonly queue?: GPUQueue; endComputePassEncoder?(): void; submitQueue?(): void };
   tensor(values: ArrayLike<number>, shape: readonly number[], dtype?: string): TfTensor;
   transpose(x: TfTensor, order?: readonly number[]): TfTensor;
   matMul(a: TfTensor, b: TfTensor): TfTensor;
@@ -49,6 +49,7 @@ export async function openTfjs(kind: 'wasm' | 'webgpu', { peers, adapter }: Peer
       await start();
       const backend = tf.backend();
       const sync = async () => {
+        backend.endComputePassEncoder?.();
         backend.submitQueue?.();
         await backend.queue?.onSubmittedWorkDone();
       };
