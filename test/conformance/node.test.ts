@@ -27,7 +27,7 @@ for (const name of Object.keys(TESTED)) {
   }
   for (const op of testedOps()) {
     test(`${op} (${name})`, async () => {
-      const { failures } = await testOp(op, backend, oracle, { runs: RUNS, huge: true });
+      const { failures } = await testOp(op, backend, oracle, { runs: RUNS, grids: 'huge' });
       assert.equal(failures.join('\n'), '');
     });
   }

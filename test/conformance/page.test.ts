@@ -40,7 +40,7 @@ describe('conformance in a page', () => {
       for (const op of testedOps()) {
         it(`${op} (${name}, in a page)`, async (t) => {
           if (missing !== null) return t.skip(missing);
-          const { failures } = await session.call('conformance', op, name, { runs: RUNS, huge: true });
+          const { failures } = await session.call('conformance', op, name, { runs: RUNS, grids: 'huge' });
           assert.equal(failures.join('\n'), '');
         });
       }
