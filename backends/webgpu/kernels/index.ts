@@ -2,12 +2,37 @@
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
 import { fill } from './fill.js';
+import { iota, randomBits } from './iota.js';
+import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
+import { layerNormBackward, multiwayLayerNormBackward } from './layerNormBackward.js';
 import { matmul } from './matmul.js';
+import { argmax, max } from './max.js';
+import { cat, gather, gatherRows, pad } from './moves.js';
+import { logSoftmax, logSoftmaxBackward, softmax, softmaxBackward } from './softmax.js';
+import { prod, sum } from './sum.js';
 
 type Factory = (rt: Runtime) => Kernel;
 
 const FACTORIES: Readonly<Record<string, Factory>> = {
   fill,
+  iota,
+  randomBits,
+  argmax,
+  max,
+  cat,
+  gather,
+  gatherRows,
+  pad,
+  prod,
+  sum,
+  layerNorm,
+  layerNormBackward,
+  logSoftmax,
+  logSoftmaxBackward,
+  multiwayLayerNorm,
+  multiwayLayerNormBackward,
+  softmax,
+  softmaxBackward,
   matmul,
 };
 
