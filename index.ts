@@ -12,7 +12,7 @@ export {
   useBackend,
 } from './backends/index.js';
 export type { Attrs, Backend, Block, Capabilities, Kernel, Run, Spec, Stats, View } from './core/backend.js';
-export { defaultBackend, setDefaultBackend } from './core/device.js';
+export { defaultBackend, setDefaultBackend, warm } from './core/device.js';
 export { type Call, call, call1, type Interceptor, intercept, type Next, ORDER } from './core/dispatch.js';
 export { bytesOf, DTYPES, type DType, isFloat, promote, type TypedArray } from './core/dtype.js';
 export { InputError, OpError } from './core/errors.js';

@@ -51,6 +51,24 @@ export interface Stats {
   launches: number;
 }
 
+/**
+ * Work of a backend that is written down while it runs, to be run again on the same memory. What is allocated meanwhile
+ * belongs to the recording until that is disposed of.
+ */
+export interface Recording {
+  /** Commands written down so far. */
+  readonly commands: number;
+  /** A place in the recording: where it stands now. */
+  readonly position: number;
+  /** Stops writing down. */
+  end(): void;
+  /** Calls `again`, which repeats what was recorded from `position` on with other scalars and host values; replays use these. */
+  refresh(position: number, again: () => void): void;
+  /** Starts everything again. */
+  replay(): void;
+  dispose(): void;
+}
+
 export interface Backend {
   readonly name: string;
   readonly caps: Capabilities;
@@ -77,6 +95,10 @@ export interface Backend {
     /** The block's memory itself from byteOffset on, valid until the next alloc. */
     array(block: Block, dtype: DType, byteOffset: number, length: number): TypedArray;
   };
+  /** Compiles ahead, in parallel, the kernels that `fn` would start, and starts none: its results are garbage. */
+  warm?(fn: () => void): Promise<void>;
+  /** Writes down what is started from now on. Absent where nothing is gained by replaying. */
+  record?(): Recording;
   /** Waits until everything started has finished. */
   sync(): Promise<void>;
   /** Ends workers and returns all memory. */

@@ -1,12 +1,14 @@
 /** The GPU backend: WGSL kernels on Dawn in Node and on `navigator.gpu` in a page. */
-import type { Backend, Block, Kernel, Stats, View } from '../../core/backend.js';
+import type { Backend, Block, Kernel, Recording, Stats, View } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
+import { watching } from '../../core/watch.js';
 import { copy } from './copy.js';
 import { type DeviceOptions, type OpenGpu, openDevice } from './device.js';
 import { compileExpression } from './elementwise.js';
 import { createKernels } from './kernels/index.js';
 import type { GpuBlock } from './memory.js';
+import { GpuRecording } from './recording.js';
 import { Runtime } from './runtime.js';
 
 /** A webgpu backend with a device of its own; `dispose` gives it back. Throws InputError where there is no GPU. */
@@ -86,7 +88,27 @@ class WebGpuBackend implements Backend {
     copy(this.runtime, from, to);
   }
 
+  warm(fn: () => void): Promise<void> {
+    const { stats } = this;
+    const { launches } = stats;
+    return this.runtime.warm(() => {
+      try {
+        fn();
+      } finally {
+        // Nothing was started.
+        stats.launches = launches;
+      }
+    });
+  }
+
+  record(): Recording {
+    return new GpuRecording(this.runtime);
+  }
+
   sync(): Promise<void> {
+    // At once: a step that is captured could never wait for the rejection.
+    const error = watching()?.reading('sync');
+    if (error) throw error;
     return this.runtime.sync();
   }
 

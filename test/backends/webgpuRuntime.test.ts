@@ -11,9 +11,9 @@ import { gridOf, Runtime } from '../../backends/webgpu/runtime.js';
 import { untar } from '../../backends/webgpu/software.js';
 import { MAIN } from '../../backends/webgpu/wgsl/access.js';
 import type { Backend, Stats, View } from '../../core/backend.js';
-import { setDefaultBackend } from '../../core/device.js';
+import { setDefaultBackend, warm } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
-import { add, equal, exp, full, transpose } from '../../core/ops/index.js';
+import { add, equal, exp, full, sqrt, transpose } from '../../core/ops/index.js';
 import { empty, tensor } from '../../core/tensor.js';
 import { disposeBackend } from '../../index.js';
 import { packageRoot } from '../support/fixtures.js';
@@ -175,6 +175,15 @@ describe('webgpu', { skip }, () => {
     work();
     assert.deepEqual([floatsOf(await rt.read(y, 0, 4)), rt.stats.launches], [[15], 1]);
     await rt.dispose();
+  });
+
+  it('warms tensors up: kernels are compiled, and nothing is left', async () => {
+    const { liveBytes, launches } = backend.stats;
+    await warm(() => void sqrt(add(full([3], 4, { backend }), full([3], 5, { backend }))), backend);
+    assert.deepEqual([backend.stats.liveBytes, backend.stats.launches], [liveBytes, launches]);
+    const x = sqrt(full([3], 9, { backend }));
+    assert.deepEqual(await x.toArray(), [3, 3, 3]);
+    x.dispose();
   });
 
   it('turns the loss of the device into one sentence, at once and ever after', async () => {

@@ -10,6 +10,7 @@ import { noGrad } from '../../core/modes.js';
 import { randn } from '../../core/ops/index.js';
 import { Builder } from '../../nn/builder.js';
 import { AdamW } from '../../nn/optim.js';
+import { ADAPTER, gpuOrReason } from '../support/gpu.js';
 
 /** The launch budget of one block: what a backend with all fused kernels may start. */
 const BUDGET = { forward: 12, forwardBackward: 45, adamw: 10 };
@@ -28,16 +29,25 @@ const config = parseConfig(
   'the test',
 );
 
-describe('launch budget of a BEiT-3 block', () => {
-  after(() => disposeBackend('wasm'));
+const gpu = await gpuOrReason();
 
-  for (const [kind, split] of [
-    ['vision', -1],
-    ['text', 0],
-    ['fused', 10],
-  ] as const) {
-    it(`${kind}: forward, forward and backward, and the optimiser's step`, async () => {
-      const backend = await useBackend('wasm', { threads: 1 });
+const CASES = (['wasm', 'webgpu'] as const).flatMap((device) =>
+  (
+    [
+      ['vision', -1],
+      ['text', 0],
+      ['fused', 10],
+    ] as const
+  ).map(([kind, split]) => ({ device, kind, split })),
+);
+
+describe('launch budget of a BEiT-3 block', () => {
+  after(() => Promise.all(['wasm', 'webgpu'].map(disposeBackend)));
+
+  for (const { device, kind, split } of CASES) {
+    const skip = device === 'webgpu' && typeof gpu === 'string' ? gpu : false;
+    it(`${kind} on ${device}: forward, forward and backward, and the optimiser's step`, { skip }, async () => {
+      const backend = await useBackend(device, { threads: 1, adapter: ADAPTER });
       const before = backend.stats.liveBytes;
       const options = { branches: { A: true, B: true }, initialisation: 'magneto' } as const;
       const layer = new EncoderLayer(new Builder(), config, 0, options);

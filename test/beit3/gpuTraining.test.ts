@@ -1,0 +1,58 @@
+/** Training on the GPU: the same losses as on the CPU, and memory that does not grow. */
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { backward } from '../../autograd/backward.js';
+import { disposeBackend, useBackend } from '../../backends/index.js';
+import { TASKS, type Task } from '../../beit3/config.js';
+import { trainingLoss } from '../../beit3/tasks/index.js';
+import { scope } from '../../core/memory.js';
+import { manualSeed } from '../../core/random.js';
+import { AdamW } from '../../nn/optim.js';
+import { ADAPTER, gpuOrReason } from '../support/gpu.js';
+import { tinyBatch, tinyModel } from './tinyBatches.js';
+
+const STEPS = 50;
+const found = await gpuOrReason();
+
+/** The losses of some steps of fine-tuning with dropped layers and clipping, each on a batch of its own. */
+async function losses(task: Task, device: 'wasm' | 'webgpu'): Promise<number[]> {
+  const backend = await useBackend(device, { threads: 2, adapter: ADAPTER });
+  const before = backend.stats.liveBytes;
+  manualSeed(7);
+  const model = tinyModel(task, { drop_path_rate: 0.2 });
+  model.train();
+  const batches = Array.from({ length: 5 }, (_, i) => tinyBatch(task, 8, 10 + i));
+  const optimiser = new AdamW(model.namedParameters(), { lr: 1e-3, weightDecay: 0.05 });
+  const out: number[] = [];
+  let peak = 0;
+  for (let step = 0; step < STEPS; step++) {
+    const loss = scope(() => {
+      const made = trainingLoss(task, model, batches[step % batches.length], { labelSmoothing: 0.1, step });
+      backward(made.loss);
+      optimiser.step({ maxNorm: 1 });
+      optimiser.zeroGrad();
+      return made.loss.detach();
+    });
+    out.push(await loss.item());
+    loss.dispose();
+    if (step === 2 * batches.length) peak = backend.stats.peakBytes;
+  }
+  assert.equal(backend.stats.peakBytes, peak, 'more memory was needed in later steps');
+  optimiser.dispose();
+  model.dispose();
+  assert.equal(backend.stats.liveBytes, before);
+  return out;
+}
+
+describe('fine-tuning on the GPU', { skip: typeof found === 'string' ? found : false }, () => {
+  after(() => Promise.all(['wasm', 'webgpu'].map(disposeBackend)));
+  for (const task of TASKS) {
+    it(`${task} follows the CPU for ${STEPS} steps`, async () => {
+      const wanted = await losses(task, 'wasm');
+      const got = await losses(task, 'webgpu');
+      const worst = Math.max(...got.map((loss, i) => Math.abs(loss - wanted[i])));
+      assert.ok(worst <= 1e-3, `the losses differ by ${worst}:\n${wanted}\n${got}`);
+      assert.ok(wanted[STEPS - 1] < wanted[0], 'nothing was learnt');
+    });
+  }
+});
