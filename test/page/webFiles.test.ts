@@ -56,20 +56,18 @@ describe('files in the page', { timeout: 120_000 }, () => {
   let other: OtherServer;
   const opened: WebPage[] = [];
 
-  const inPage = (title: string, run: (web: WebPage) => Promise<void>, hideStorage = false) =>
+  const inPage = (title: string, run: (web: WebPage) => Promise<void>) =>
     it(title, async (t) => {
       if (typeof browser === 'string') return t.skip(browser);
-      const without = (): void => Object.defineProperty(StorageManager.prototype, 'getDirectory', { value: undefined });
       const web = await WebPage.open(browser, { folder, isolated: true });
       opened.push(web);
       await web.ready();
-      if (hideStorage) await web.page.evaluate(without);
       await run(web);
       await web.close();
     });
 
-  const fetchFile = async (web: WebPage, path: string): Promise<void> => {
-    await web.page.fill('#address', other.address + path);
+  const fetchFile = async (web: WebPage, path: string, server = other.address): Promise<void> => {
+    await web.page.fill('#address', server + path);
     await web.page.click('#fetch-button');
   };
   /** Names and sizes as the page lists them. */
@@ -95,7 +93,7 @@ describe('files in the page', { timeout: 120_000 }, () => {
     await writeTinyCheckpoint('vqav2', join(folder, 'questions.pth'));
     await writeTinyTokenizer(join(folder, 'tiny.spm'));
     await writePhoto(join(folder, 'photo.png'), 200, 40, 90, 61, 47);
-    await writeFile(join(folder, 'names.txt'), ['ant', 'bee', 'cat', 'dog', 'elk'].join('\n'));
+    await writeFile(join(folder, 'names.txt'), Array.from('abcdefghijk').join('\n'));
     await writeFile(
       join(folder, 'short.safetensors'),
       (await readFile(join(folder, 'classifier.safetensors'))).subarray(0, 5000),
@@ -224,6 +222,37 @@ describe('files in the page', { timeout: 120_000 }, () => {
     await web.page.reload();
     await web.ready();
     assert.deepEqual(await listed(web), []);
+    assert.deepEqual(await onDisk(web), []);
+  });
+
+  inPage('a file that the browser has no room for is told in one sentence, and nothing is kept', async (web) => {
+    const session = await web.context.newCDPSession(web.page);
+    const quota = { origin: web.server.address, quotaSize: 20_000 };
+    await session.send('Storage.overrideQuotaForOrigin', quota);
+    await fetchFile(web, '/classifier.safetensors');
+    const sentence =
+      'The browser has no room to keep classifier.safetensors; delete files that are kept, then try again.';
+    assert.equal(await web.refusal(), sentence);
+    assert.deepEqual(await onDisk(web), []);
+    await session.send('Storage.overrideQuotaForOrigin', { origin: web.server.address });
+    await fetchFile(web, '/classifier.safetensors');
+    await untilListed(web, 1);
+  });
+
+  inPage('a browser that keeps nothing holds files while the page is open, and says so', async (web) => {
+    const without = 'Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined });';
+    await web.context.route('**/engine.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: without + (await response.text()) });
+    });
+    await web.page.reload();
+    await web.ready();
+    assert.match(await web.page.innerText('#lasting'), /^This browser keeps nothing from visit to visit/);
+    await fetchFile(web, '/made/classifier.safetensors', web.server.address);
+    await untilListed(web, 1);
+    await web.ready();
+    await web.give([join(folder, 'photo.png')]);
+    assert.equal((await web.run()).length, 5);
     assert.deepEqual(await onDisk(web), []);
   });
 });

@@ -48,6 +48,8 @@ interface SyncHandle {
 }
 type WorkerFileHandle = FileSystemFileHandle & { createSyncAccessHandle(): Promise<SyncHandle> };
 
+/** How browsers name the error of a full disk. */
+const QUOTA = 'QuotaExceededError';
 const DATA = '.data';
 const ABOUT = '.json';
 
@@ -84,7 +86,7 @@ class DiskStore implements Store {
         return stored;
       } catch (error) {
         await this.remove(id);
-        if ((error as Error | null)?.name !== 'QuotaExceededError') throw error;
+        if ((error as Error | null)?.name !== QUOTA) throw error;
         throw new InputError(
           `The browser has no room to keep ${about.name}; delete files that are kept, then try again.`,
         );
@@ -153,6 +155,8 @@ class DiskStore implements Store {
       for (let step = await reader.read(); !step.done; step = await reader.read()) {
         for (let from = 0; from < step.value.length; ) {
           const written = file.write(from === 0 ? step.value : step.value.subarray(from), { at });
+          // Chromium throws nothing on a full disk, and returns a negative number without its sign.
+          if (!(written > 0 && written <= step.value.length - from)) throw new DOMException('no room', QUOTA);
           from += written;
           at += written;
         }
