@@ -163,26 +163,29 @@ const BUILTINS: readonly Builtin[] = [
   { name: 'notANumber', parameters: [], glsl: 'return NOT_A_NUMBER;', js: 'return 0 / 0;' },
 ];
 
-const typed = (b: Builtin): string => b.parameters.map((p) => `${b.integers ? 'int' : 'float'} ${p}`).join(', ');
+const typeOf = (b: Builtin): string => (b.integers ? 'int' : 'float');
+const head = (b: Builtin): string =>
+  `${typeOf(b)} ${b.name}(${b.parameters.map((p) => `${typeOf(b)} ${p}`).join(', ')})`;
 
-/** Bodies under names with a trailing line, so that they can call each other however gpu.js orders what it is given. */
+/** What the programs call, in the shading language. */
+export const GLSL_BUILTINS = [
+  ...BUILTINS.map((b) => ({ name: b.name, source: `${head(b)} { return ${b.name}_(${b.parameters.join(', ')}); }` })),
+  { name: 'quarter', source: 'int quarter(int i) { return i >> 2; }' },
+  { name: 'element', source: 'float element(vec4 v, int i) { return v[i & 3]; }' },
+];
+
+/**
+ * The bodies, under names with a trailing line: gpu.js writes only functions that it sees called, so that they could not
+ * call each other. And all heads, because it writes them in any order.
+ */
 export const GLSL_PRELUDE = [
   '#define INFINITE uintBitsToFloat(0x7f800000u)',
   '#define NOT_A_NUMBER uintBitsToFloat(0x7fc00000u)',
   'bool isNotNumber(float x) { return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; }',
-  ...BUILTINS.map((b) => `${b.integers ? 'int' : 'float'} ${b.name}_(${typed(b)}) { ${b.glsl} }`),
+  ...BUILTINS.map((b) => `${head({ ...b, name: `${b.name}_` })} { ${b.glsl} }`),
+  ...GLSL_BUILTINS.map(({ source }) => `${source.slice(0, source.indexOf('{'))};`),
   '',
 ].join('\n');
-
-/** What the programs call, in the shading language. */
-export const GLSL_BUILTINS = [
-  ...BUILTINS.map((b) => ({
-    name: b.name,
-    source: `${b.integers ? 'int' : 'float'} ${b.name}(${typed(b)}) { return ${b.name}_(${b.parameters.join(', ')}); }`,
-  })),
-  { name: 'quarter', source: 'int quarter(int i) { return i >> 2; }' },
-  { name: 'element', source: 'float element(vec4 v, int i) { return v[i & 3]; }' },
-];
 
 export const GLSL_READ = script(
   'read',

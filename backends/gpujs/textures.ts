@@ -1,8 +1,18 @@
 /** Programs in WebGL2: arrays are float textures, four elements a pixel, and a program draws its result. */
 import { InputError } from '../../core/errors.js';
 import { GLSL_BUILTINS, GLSL_PRELUDE, GLSL_READ } from './builtins.js';
-import { type DeviceArray, type Engine, type Program, QUAD, SETTINGS, withArrays } from './engine.js';
-import type { DrawnTexture, Gpu, GpuConstructor, GpuKernel } from './library.js';
+import {
+  ARRAY,
+  type DeviceArray,
+  type Engine,
+  INTEGER,
+  NUMBER,
+  type Program,
+  QUAD,
+  SETTINGS,
+  withArrays,
+} from './engine.js';
+import type { DrawnTexture, Gpu, GpuConstructor, GpuKernel, ScriptFunction } from './library.js';
 
 /** The type under which gpu.js reads four floats at once. */
 const TEXTURE = 'ArrayTexture(4)';
@@ -27,6 +37,18 @@ class TextureArray implements DeviceArray {
     this.output = [pixels];
     this.dimensions = [pixels, 1, 1];
   }
+}
+
+const GLSL_TYPES: Readonly<Record<string, string>> = {
+  [INTEGER]: 'int',
+  [NUMBER]: 'float',
+  [QUAD]: 'vec4',
+};
+
+/** A function's head: gpu.js writes functions in an order in which one may come before those that it calls. */
+function declaration({ name, argumentTypes, returnType }: ScriptFunction): string {
+  const types = argumentTypes.map((t) => (t === ARRAY ? 'sampler2D, ivec2, ivec3' : GLSL_TYPES[t]));
+  return `${GLSL_TYPES[returnType]} ${name}(${types.join(', ')});\n`;
 }
 
 /** A drawing context with float textures. Throws InputError where the page has none. */
@@ -129,7 +151,7 @@ export class TextureEngine implements Engine {
       argumentTypes: parameters.map(([, type]) => TYPES[type]),
       functions: withArrays([GLSL_READ, ...functions], TEXTURE),
       nativeFunctions: GLSL_BUILTINS,
-      injectedNative: GLSL_PRELUDE,
+      injectedNative: GLSL_PRELUDE + [GLSL_READ, ...functions].map(declaration).join(''),
     });
     this.#kernels.set(program, kernel);
     return kernel;
