@@ -28,7 +28,7 @@ function alongRows(machine: Machine, program: Program): Kernel {
     plan(inputs, _, [output]) {
       const x = inputs[0] as View;
       const size = sizeOf(output.shape);
-      if (output.dtype !== 'float32' || output.shape.length === 0) return null;
+      if (x.dtype !== 'float32' || output.shape.length === 0) return null;
       if (size === 0) return () => {};
       const arrays = place(machine, [x]);
       if (arrays === null) return null;
