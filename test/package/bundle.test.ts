@@ -31,7 +31,6 @@ describe('the bundle for inference on WebGPU', () => {
       absWorkingDir: packageRoot,
       outdir: join(packageRoot, 'dist', 'not-written'),
       splitting: true,
-      preserveSymlinks: true,
       metafile: true,
       write: false,
     });

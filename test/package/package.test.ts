@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { build } from 'esbuild';
 import { writePhoto, writeTinyCheckpoint } from '../beit3/tinyModels.js';
 import { packageRoot } from '../support/fixtures.js';
 
@@ -197,6 +198,27 @@ for await (const { images, labels } of loader.epoch(0)) console.log(images[0], i
     assert.equal(run(app, process.execPath, 'loader.js').trim(), '-1 1 0 1');
   });
 
+  it('is bundled for a page by those who use it, with no settings', async () => {
+    writeFileSync(
+      join(app, 'page.js'),
+      `import { useBackend } from 'azulejo';
+import { pipeline } from 'azulejo/beit3';
+import { openCheckpoint } from 'azulejo/checkpoints';
+import { Linear } from 'azulejo/nn';
+console.log(useBackend, pipeline, openCheckpoint, Linear);
+`,
+    );
+    const options = { bundle: true, splitting: true, format: 'esm', platform: 'browser', write: false } as const;
+    const { warnings, outputFiles } = await build({
+      ...options,
+      entryPoints: [join(app, 'page.js')],
+      outdir: join(app, 'out'),
+      logLevel: 'silent',
+    });
+    assert.deepEqual(warnings, []);
+    for (const { path, text } of outputFiles) assert.doesNotMatch(text, /["']node:/, path);
+  });
+
   it('serves the page with its model', async () => {
     const main = join(app, 'node_modules', 'azulejo', 'dist', 'cli', 'main.js');
     const server = spawn(process.execPath, [main, 'web', '--port', '0', '--json'], {
@@ -204,7 +226,7 @@ for await (const { images, labels } of loader.epoch(0)) console.log(images[0], i
     });
     const ended = once(server, 'exit');
     try {
-      const [line] = (await once(server.stdout, 'data')) as [Buffer];
+      const [line] = (await Promise.race([once(server.stdout, 'data'), ended])) as [Buffer];
       const { address } = JSON.parse(String(line)) as { address: string };
       for (const name of ['', 'main.js', 'emoji/model.safetensors']) {
         const response = await fetch(address + name);
