@@ -1,7 +1,7 @@
 /** Strided copies with dtype conversion. */
 import type { View } from '../../core/backend.js';
 import { bytesOf, type DType } from '../../core/dtype.js';
-import { isContiguous, sizeOf } from '../../core/layout.js';
+import { contiguousStrides, isContiguous, sizeOf } from '../../core/layout.js';
 import { map, usesHalf } from './elementwise.js';
 import type { GpuBlock } from './memory.js';
 import { input, output } from './program.js';
@@ -18,15 +18,20 @@ export function copy(rt: Runtime, from: View, to: View): void {
   const n = sizeOf(to.shape);
   if (n === 0) return;
   const { half } = rt.facts;
+  if (from.block === to.block) {
+    copyInside(rt, from, to, n);
+    return;
+  }
   const size = bytesOf(to.dtype);
   const same = sameBits(from.dtype, to.dtype);
   if (same && isContiguous(from) && isContiguous(to)) {
     const bytes = n * size;
     const [a, b] = [from.offset * size, to.offset * size];
+    const [source, target] = [from.block as GpuBlock, to.block as GpuBlock];
     // Whole words; what lies behind the end of a block belongs to nobody.
     const reachesEnd = b + bytes === to.block.bytes;
-    if (a % 4 === 0 && b % 4 === 0 && (bytes % 4 === 0 || reachesEnd) && from.block !== to.block) {
-      rt.copyBytes(from.block as GpuBlock, a, to.block as GpuBlock, b, Math.ceil(bytes / 4) * 4);
+    if (a % 4 === 0 && b % 4 === 0 && (bytes % 4 === 0 || reachesEnd) && source.id !== target.id) {
+      rt.copyBytes(source, a, target, b, Math.ceil(bytes / 4) * 4);
       return;
     }
   }
@@ -37,6 +42,15 @@ export function copy(rt: Runtime, from: View, to: View): void {
   if (fills) map(rt, { key: 'copy', domain, code: `fn compute(v0: ${domain}) -> ${domain} { return v0; }` }, [x], y);
   else if (perWord(y.dtype, half) === 1) scatter(rt, x, y, n);
   else scatterPacked(rt, x, y, n);
+}
+
+/** Within one block, by way of another: a kernel can't bind what it reads and writes twice. */
+function copyInside(rt: Runtime, from: View, to: View, n: number): void {
+  const block = rt.memory.alloc(n * bytesOf(from.dtype), false);
+  const between: View = { block, dtype: from.dtype, shape: to.shape, strides: contiguousStrides(to.shape), offset: 0 };
+  copy(rt, from, between);
+  copy(rt, between, to);
+  rt.memory.free(block);
 }
 
 const asBits = (view: View): View => ({ ...view, dtype: 'int32' });

@@ -11,6 +11,7 @@ import {
   encoded,
   groupsFor,
   isInteger,
+  isTrue,
   loader,
   MAIN,
   perWord,
@@ -118,7 +119,7 @@ export function expressionCode(expr: Expr, inputs: number, domain: Domain): stri
         return binary[e.name](x, visit(e.y));
       }
       case 'select':
-        return `select(${visit(e.no)}, ${visit(e.yes)}, ${visit(e.test)} != ${number(0)})`;
+        return `select(${visit(e.no)}, ${visit(e.yes)}, ${isTrue(visit(e.test), domain)})`;
     }
   };
   const visit = (e: Expr): string => {

@@ -65,7 +65,7 @@ testEach('crossEntropy of soft targets is as in PyTorch', async () => {
   close(got.loss, expected.output, 1e-5, 'loss');
 });
 
-testEach('bceWithLogits does not overflow', async () => {
+testEach('bceWithLogits does not overflow', async ({ name }) => {
   const { bce } = await readJson<Fixture>('losses.json');
   const got = await read(() => {
     const [x, y] = [tensor(bce.x), tensor(bce.y)];
@@ -73,8 +73,8 @@ testEach('bceWithLogits does not overflow', async () => {
   });
   close(got.output, bce.loss, 1e-6, 'loss');
   close(got['grad/x'], bce.gradient, 1e-6, 'gradient');
-  // e^-90 is far below the rounding of 1, and must not be lost.
-  assert.ok(got.output[0] > 0);
+  // e^-90 is far below the rounding of 1, and must not be lost, except where numbers below 2^-126 are 0 (GPUs).
+  assert.ok(name === 'webgpu' ? got.output[0] >= 0 : got.output[0] > 0);
 });
 
 testEach('klDiv: 0 log 0 is 0, and reductions are those of PyTorch', async () => {

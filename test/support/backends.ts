@@ -1,36 +1,23 @@
 /** Tests on backends: each checks that the memory in use returns to where it was. */
 import { after, test } from 'node:test';
-import { type BackendOptions, disposeBackend, loadBackend, useBackend } from '../../backends/index.js';
+import { disposeBackend, useBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
-import { InputError } from '../../core/errors.js';
+import { ADAPTER, gpuOrReason } from './gpu.js';
 import { withoutLeak } from './values.js';
 
 export { readAll, readOne, type Values, withoutLeak } from './values.js';
 
 /** The backends that every test of an op runs on; the first is the oracle. */
-export const BACKENDS = ['reference', 'wasm'] as const;
+export const BACKENDS = ['reference', 'wasm', 'webgpu'] as const;
 export type BackendName = (typeof BACKENDS)[number];
 
-/** The backends that are held against the oracle, and how they are made here: without a GPU, one in software. */
-export const TESTED: Readonly<Record<string, BackendOptions>> = {
-  wasm: { threads: 2 },
-  webgpu: { adapter: process.env.AZULEJO_TEST_ADAPTER ?? 'swiftshader' },
-};
-
-/** A backend that is held against the oracle, or why it can't be had here. */
-export async function tested(name: string): Promise<Backend | string> {
-  try {
-    return await loadBackend(name, TESTED[name]);
-  } catch (error) {
-    if (error instanceof InputError) return error.message;
-    throw error;
-  }
-}
+const gpu = await gpuOrReason();
 
 /** A test on one backend. */
 export function testOn(name: BackendName, title: string, run: (backend: Backend) => void | Promise<void>): void {
-  test(`${title} (${name})`, async () => {
-    const backend = await useBackend(name, { threads: 2 });
+  const skip = name === 'webgpu' && typeof gpu === 'string' ? gpu : false;
+  test(`${title} (${name})`, { skip }, async () => {
+    const backend = await useBackend(name, { threads: 2, adapter: ADAPTER });
     await withoutLeak(backend, () => run(backend));
   });
 }
@@ -41,5 +28,5 @@ export function testEach(title: string, run: (backend: Backend) => void | Promis
 }
 
 after(async () => {
-  for (const name of [...BACKENDS, ...Object.keys(TESTED)]) await disposeBackend(name);
+  for (const name of BACKENDS) await disposeBackend(name);
 });

@@ -40,6 +40,10 @@ export function loader(name: string, dtype: DType, half: boolean, domain: Domain
   return `fn load_${name}(i: u32) -> ${domain} { return ${value}; }`;
 }
 
+/** Whether a value is not 0, as NaN is not: the comparison of floats would say that NaN is neither. */
+export const isTrue = (value: string, domain: Domain): string =>
+  domain === 'f32' ? `(bitcast<u32>(${value}) << 1u) != 0u` : `${value} != 0`;
+
 /** The bits of a value of `domain` as an element of a dtype that shares a word, or the value for one that does not. */
 export function encoded(value: string, dtype: DType, half: boolean, domain: Domain = 'f32'): string {
   switch (dtype) {
@@ -52,7 +56,7 @@ export function encoded(value: string, dtype: DType, half: boolean, domain: Doma
     case 'bfloat16':
       return `toBfloat_(f32(${value}))`;
     case 'bool':
-      return `select(0u, 1u, ${value} != ${domain === 'f32' ? '0.0f' : '0'})`;
+      return `select(0u, 1u, ${isTrue(value, domain)})`;
     default:
       return `(u32(i32(${value})) & 0xffu)`;
   }
