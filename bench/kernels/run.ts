@@ -1,11 +1,10 @@
 /** Every case on every backend: scaled to the device, checked, timed. */
-import { availableParallelism, cpus, release, type } from 'node:os';
 import { backendNames, disposeBackend, loadBackend } from '../../backends/index.js';
-import { factsOf, findAdapter } from '../../backends/webgpu/device.js';
 import type { Backend } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import type { Peer } from '../against/index.js';
+import { hardwareOf, machine } from '../hardware.js';
 import { bytesMoved, CASES, type Case, type Sizes, scaled } from './cases.js';
 import { type Ceiling, ceilingOf } from './ceilings.js';
 import { check } from './check.js';
@@ -84,14 +83,6 @@ export function selected(only: readonly string[] | undefined): readonly Case[] {
   );
 }
 
-export const hardwareOf = async (name: string, adapter: string | undefined): Promise<string> => {
-  if (name !== 'webgpu') return processor();
-  const found = await findAdapter(adapter);
-  return factsOf(found.gpu, found.adapter).description;
-};
-
-const processor = (): string => `${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${availableParallelism()} cores`;
-
 /** The dtypes that a backend computes in. */
 const computed = (backend: Backend): DType[] =>
   (['float32', 'float16'] as const).filter((d) => backend.caps.dtypes.has(d) && !backend.caps.storageOnly.has(d));
@@ -129,7 +120,7 @@ export async function benchKernels(options: KernelOptions): Promise<Report> {
   await disposeBackend('reference');
   return {
     date: new Date().toISOString(),
-    machine: `${type()} ${release()}, ${processor()}`,
+    machine: machine(),
     node: process.versions.node,
     devices,
     rows,

@@ -1,7 +1,7 @@
-"""Times BEiT-3's vision encoder with a classification head in PyTorch eager, float32, on the CPU: the peer of bench/model.ts
-(its training is in beit3_train_torch.py).
+"""Times BEiT-3's vision encoder with a classification head in PyTorch eager: the peer of bench/model.ts (its training is
+in beit3_train_torch.py).
 
-Prints one JSON line {"seconds": best, "median": ..., "torch": version}. Our own short statement of the model, with the
+Prints one JSON line {"seconds": best, "median": ..., "torch": version, "device": name}, or {"error": why}. Our own short statement of the model, with the
 same operations as the official one.
 """
 import argparse
@@ -48,26 +48,53 @@ class Model(nn.Module):
         return self.head(self.norm(x[:, 1:].mean(1)))
 
 
-def main():
+def arguments(batch):
+    """The flags that both peers have; `batch` is the default."""
     p = argparse.ArgumentParser()
     p.add_argument('--threads', type=int, default=2)
-    p.add_argument('--batch', type=int, default=1)
+    p.add_argument('--batch', type=int, default=batch)
     p.add_argument('--size', type=int, default=224)
     p.add_argument('--repeats', type=int, default=5)
+    p.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    p.add_argument('--dtype', choices=['float32', 'float16'], default='float32')
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    model = Model(size=args.size).eval()
-    image = torch.randn(args.batch, 3, args.size, args.size)
+    # float32 products in float32, as ours are; not in the shorter TF32.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return args
+
+
+def why_not(args):
+    """Why this PyTorch cannot do what was asked; None when it can."""
+    return 'this PyTorch sees no CUDA device' if args.device == 'cuda' and not torch.cuda.is_available() else None
+
+
+def device_name(args):
+    return torch.cuda.get_device_name() if args.device == 'cuda' else f'{args.threads} threads'
+
+
+def main():
+    args = arguments(batch=1)
+    if why_not(args):
+        print(json.dumps({'error': why_not(args)}))
+        return
+    dtype = getattr(torch, args.dtype)
+    model = Model(size=args.size).eval().to(args.device, dtype)
+    image = torch.randn(args.batch, 3, args.size, args.size).to(args.device, dtype)
     times = []
     with torch.no_grad():
-        for i in range(args.repeats + 2):
+        for i in range(args.repeats + 3):
             start = time.perf_counter()
-            model(image)
-            if i >= 2:
+            # Reading the result waits for a GPU.
+            model(image).cpu()
+            if i >= 3:
                 times.append(time.perf_counter() - start)
     times.sort()
-    print(json.dumps({'seconds': times[0], 'median': times[len(times) // 2], 'torch': torch.__version__}))
+    print(json.dumps({
+        'seconds': times[0], 'median': times[len(times) // 2], 'torch': torch.__version__, 'device': device_name(args),
+    }))
 
 
 if __name__ == '__main__':
