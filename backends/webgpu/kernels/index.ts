@@ -5,9 +5,16 @@ import { fill } from './fill.js';
 import { iota, randomBits } from './iota.js';
 import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
 import { layerNormBackward, multiwayLayerNormBackward } from './layerNormBackward.js';
+import { linear } from './linear.js';
+import { linearBackwardWeights } from './linearBackwardWeights.js';
+import { cumsum, prodBackward, topk } from './lines.js';
 import { matmul } from './matmul.js';
 import { argmax, max } from './max.js';
 import { cat, gather, gatherRows, pad } from './moves.js';
+import { multiwayLinear } from './multiwayLinear.js';
+import { multiwayLinearBackwardInput } from './multiwayLinearBackwardInput.js';
+import { multiwayLinearBackwardWeights } from './multiwayLinearBackwardWeights.js';
+import { scatterAdd, scatterAddRows } from './scatter.js';
 import { logSoftmax, logSoftmaxBackward, softmax, softmaxBackward } from './softmax.js';
 import { prod, sum } from './sum.js';
 
@@ -24,6 +31,11 @@ const FACTORIES: Readonly<Record<string, Factory>> = {
   gatherRows,
   pad,
   prod,
+  prodBackward,
+  cumsum,
+  topk,
+  scatterAdd,
+  scatterAddRows,
   sum,
   layerNorm,
   layerNormBackward,
@@ -34,6 +46,11 @@ const FACTORIES: Readonly<Record<string, Factory>> = {
   softmax,
   softmaxBackward,
   matmul,
+  linear,
+  linearBackwardWeights,
+  multiwayLinear,
+  multiwayLinearBackwardInput,
+  multiwayLinearBackwardWeights,
 };
 
 export function createKernels(rt: Runtime): ReadonlyMap<string, Kernel> {
