@@ -11,7 +11,8 @@ export {
   registerBackend,
   useBackend,
 } from './backends/index.js';
-export type { Attrs, Backend, Block, Capabilities, Kernel, Run, Spec, Stats, View } from './core/backend.js';
+export type { Attrs, Backend, Block, Capabilities, Kernel, Recording, Run, Spec, Stats, View } from './core/backend.js';
+export { type CapturedStep, capture } from './core/capture.js';
 export { defaultBackend, setDefaultBackend, warm } from './core/device.js';
 export { type Call, call, call1, type Interceptor, intercept, type Next, ORDER } from './core/dispatch.js';
 export { bytesOf, DTYPES, type DType, isFloat, promote, type TypedArray } from './core/dtype.js';

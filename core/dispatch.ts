@@ -9,6 +9,7 @@ import { keep, scope } from './memory.js';
 import { noGrad } from './modes.js';
 import type { Flat, OpDefinition, Operand } from './op.js';
 import { compact, empty, Tensor } from './tensor.js';
+import { watching } from './watch.js';
 
 export interface Call {
   readonly op: OpDefinition;
@@ -133,7 +134,12 @@ function runKernel(
     });
     const run = kernel.plan(views, attrs, specs);
     if (run === null) return null;
-    return allocate(specs, backend, (outputs) => run(outputs.map((t) => t.view())));
+    return allocate(specs, backend, (made) => {
+      const outputs = made.map((t) => t.view());
+      const watcher = watching();
+      if (watcher) watcher.kernel({ kernel, inputs: views, attrs, specs, outputs }, () => run(outputs));
+      else run(outputs);
+    });
   } finally {
     for (const t of temporary) t.dispose();
   }

@@ -1,5 +1,6 @@
 /** Owners of memory: reference-counted storage, and scopes that free what was made inside them. */
 import type { Backend, Block } from './backend.js';
+import { watching } from './watch.js';
 
 /** A block of a backend's memory, shared by all views of it and freed with the last one. */
 export class Storage {
@@ -8,7 +9,9 @@ export class Storage {
   constructor(
     readonly backend: Backend,
     readonly block: Block,
-  ) {}
+  ) {
+    watching()?.made(this);
+  }
 
   /** How often an op has written in place: who saved a tensor for later learns whether it still holds the same. */
   get version(): number {
@@ -23,6 +26,11 @@ export class Storage {
   /** Whether more than one handle holds it. */
   get shared(): boolean {
     return this.#references > 1;
+  }
+
+  /** Whether its memory went back: no handle holds it any more. */
+  get freed(): boolean {
+    return this.#references === 0;
   }
 
   retain(): void {

@@ -3,6 +3,7 @@
  * numbers: as easy as 1, 2, 3"): equal on every backend, in any order, and resumable from two numbers.
  */
 import { InputError } from './errors.js';
+import { watching } from './watch.js';
 
 const TWO_32 = 2 ** 32;
 
@@ -100,13 +101,16 @@ export class Generator {
 
   /** Sets `count` random words aside for a kernel that computes them itself. */
   reserve(count: number): Reservation {
-    const reservation = { key: wordsOf(this.#seed), counter: wordsOf(this.#counter) };
+    const before = this.#counter;
+    const reservation = { key: wordsOf(this.#seed), counter: wordsOf(before) };
     this.#counter += Math.ceil(count / 4);
+    watching()?.reserved(this, reservation.key, reservation.counter, before);
     return reservation;
   }
 
   /** Random 32-bit words. */
   words(count: number): Uint32Array {
+    watching()?.drawing();
     const out = new Uint32Array(count);
     const { key, counter } = this.reserve(count);
     philox(key, counter, out);

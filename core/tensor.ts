@@ -14,6 +14,7 @@ import {
 import { InputError, OpError } from './errors.js';
 import { contiguousStrides, expectSizes, formatShape, isContiguous, kindOf, type Layout, sizeOf } from './layout.js';
 import { isResident, keep, Storage, track } from './memory.js';
+import { watching } from './watch.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
 export interface GradientNode {
@@ -115,7 +116,12 @@ export class Tensor {
   }
 
   /** The values in row-major order; float16 and bfloat16 come as Float32Array. */
-  async data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
+  data(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
+    refuseReading('data');
+    return this.#read();
+  }
+
+  async #read(): Promise<Float32Array | Float64Array | Int32Array | Uint8Array> {
     // Freed memory may hold another tensor already.
     this.view();
     const source = compact(this);
@@ -131,14 +137,24 @@ export class Tensor {
   }
 
   /** The value of a tensor of one element. */
-  async item(): Promise<number> {
+  item(): Promise<number> {
+    refuseReading('item');
+    return this.#one();
+  }
+
+  async #one(): Promise<number> {
     if (this.size !== 1) throw new OpError('item', `expected one element, got ${this}`);
-    return (await this.data())[0];
+    return (await this.#read())[0];
   }
 
   /** The values as nested arrays (a number for rank 0). */
-  async toArray(): Promise<NestedArray> {
-    const flat = await this.data();
+  toArray(): Promise<NestedArray> {
+    refuseReading('toArray');
+    return this.#nested();
+  }
+
+  async #nested(): Promise<NestedArray> {
+    const flat = await this.#read();
     const build = (axis: number, at: number): NestedArray => {
       if (axis === this.rank) return flat[at];
       const step = sizeOf(this.shape.slice(axis + 1));
@@ -164,6 +180,12 @@ export class Tensor {
 }
 
 export type NestedArray = number | NestedArray[];
+
+/** At once, and not as a rejection that a step which is being captured could never wait for. */
+function refuseReading(what: string): void {
+  const error = watching()?.reading(what);
+  if (error) throw error;
+}
 
 /** The tensor itself when its elements lie in order, else a compact copy that the caller frees. */
 export function compact(x: Tensor): Tensor {
@@ -229,7 +251,9 @@ export function tensor(values: NestedArray | TypedArray | readonly number[], opt
   const dtype = options.dtype ?? dtypeOf(values);
   const result = empty(shape, dtype, options.backend);
   const raw = encode(dtype, flat);
-  result.backend.write(result.storage.block, 0, new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength));
+  const bytes = new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+  watching()?.values(bytes);
+  result.backend.write(result.storage.block, 0, bytes);
   return options.requiresGrad ? result.requireGrad() : result;
 }
 

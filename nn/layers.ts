@@ -14,6 +14,7 @@ import {
 } from '../core/ops/index.js';
 import { defaultGenerator, type Generator } from '../core/random.js';
 import { type Tensor, tensor } from '../core/tensor.js';
+import { fresh } from '../core/watch.js';
 import type { Builder, Parameter } from './builder.js';
 import { fanInUniform, type Initializer, normal, ones, zeros } from './init.js';
 import { Module } from './module.js';
@@ -152,9 +153,12 @@ export class DropPath extends Layer {
   forward(x: Tensor): Tensor {
     if (!this.active) return x;
     const { dtype, backend } = x;
-    const factors = this.generator.uniform(x.shape[0]).map((u) => (u < this.p ? 0 : 1 / (1 - this.p)));
+    const factors = () => this.generator.uniform(x.shape[0]).map((u) => (u < this.p ? 0 : 1 / (1 - this.p)));
     const shape = x.shape.map((d, i) => (i === 0 ? d : 1));
-    return scope(() => mul(x, tensor(factors, { shape, dtype, backend })));
+    return scope(() => {
+      const scales = fresh(() => tensor(factors(), { shape, dtype, backend }));
+      return mul(x, scales);
+    });
   }
 }
 

@@ -3,6 +3,7 @@ import { sameShape } from '../core/layout.js';
 import { keep, resident, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
 import {
+  type AdamWStepOptions,
   adamwStep,
   add,
   affine,
@@ -16,6 +17,7 @@ import {
   zeros,
 } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
+import { onReplay } from '../core/watch.js';
 import { Parameter } from './builder.js';
 
 export interface ParameterGroup {
@@ -63,7 +65,7 @@ function slotsOf(given: Optimisable, weightDecay: number): Slot[] {
 }
 
 export interface StepOptions {
-  /** Learning rate of this step; default: the optimiser's. */
+  /** Learning rate of this step; default: the optimiser's `lr`, which a captured step follows. */
   readonly lr?: number;
   /** Clips the gradients to this L2 norm, all together. */
   readonly maxNorm?: number;
@@ -105,11 +107,16 @@ abstract class Optimiser {
 
   protected readonly counts = new Map<string, number>();
 
-  /** Counts a step for a parameter; returns how many it has had. */
-  protected count(name: string): number {
-    const n = (this.counts.get(name) ?? 0) + 1;
-    this.counts.set(name, n);
-    return n;
+  /** Counts a step, in replays too; returns the parameters with gradients. */
+  protected beginStep(): readonly Slot[] {
+    const active = this.slots.filter((s) => s.parameter.grad !== null);
+    const count = (): void => {
+      this.steps++;
+      for (const { name } of active) this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
+    };
+    count();
+    onReplay(count);
+    return active;
   }
 
   /** The saved tensors `<parameter>.<suffix>` of each parameter that has all of them, once they are known to fit. */
@@ -176,14 +183,13 @@ export class AdamW extends Optimiser {
     this.#eps = eps;
   }
 
-  step({ lr = this.lr, maxNorm = 0 }: StepOptions = {}): Tensor | null {
-    this.steps++;
-    const active = this.slots.filter((s) => s.parameter.grad !== null);
+  step({ lr, maxNorm = 0 }: StepOptions = {}): Tensor | null {
+    const active = this.beginStep();
     if (active.length === 0) return null;
     // One call for all that are at the same step: nearly always, all.
     const byStep = new Map<number, Slot[]>();
     for (const s of active) {
-      const step = this.count(s.name);
+      const step = this.counts.get(s.name) as number;
       const group = byStep.get(step);
       if (group) group.push(s);
       else byStep.set(step, [s]);
@@ -191,28 +197,40 @@ export class AdamW extends Optimiser {
     return noGrad(() =>
       scope(() => {
         const norm = maxNorm > 0 ? globalNorm(active.map((s) => s.parameter.grad as Tensor)) : null;
-        for (const [step, slots] of byStep) {
+        for (const slots of byStep.values()) {
           const states = slots.map((s) => this.#stateOf(s));
+          const current = (): AdamWStepOptions => ({
+            lr: slots.map((s) => (lr ?? this.lr) * s.lrScale),
+            weightDecay: slots.map((s) => s.weightDecay),
+            beta1: this.#betas[0],
+            beta2: this.#betas[1],
+            eps: this.#eps,
+            step: this.#sharedStep(slots),
+            maxNorm,
+          });
           adamwStep(
             slots.map((s) => s.parameter),
             slots.map((s) => s.parameter.grad as Tensor),
             states.map((s) => s.m),
             states.map((s) => s.v),
             norm,
-            {
-              lr: slots.map((s) => lr * s.lrScale),
-              weightDecay: slots.map((s) => s.weightDecay),
-              beta1: this.#betas[0],
-              beta2: this.#betas[1],
-              eps: this.#eps,
-              step,
-              maxNorm,
-            },
+            current(),
+            { current, constants: { lr: lr ?? null, maxNorm } },
           );
         }
         return norm;
       }),
     );
+  }
+
+  /** How many steps these have had; a replay can't tell them apart any more. */
+  #sharedStep(slots: readonly Slot[]): number {
+    const steps = new Set(slots.map((s) => this.counts.get(s.name)));
+    if (steps.size > 1)
+      throw new InputError(
+        'Parameters of a captured step have had different numbers of steps since; capture the function again.',
+      );
+    return [...steps][0] as number;
   }
 
   #stateOf({ name, parameter }: Slot): { m: Tensor; v: Tensor } {
@@ -278,8 +296,7 @@ export class SGD extends Optimiser {
   }
 
   step({ lr = this.lr, maxNorm = 0 }: StepOptions = {}): Tensor | null {
-    this.steps++;
-    const active = this.slots.filter((s) => s.parameter.grad !== null);
+    const active = this.beginStep();
     if (active.length === 0) return null;
     return noGrad(() =>
       scope(() => {
@@ -287,7 +304,6 @@ export class SGD extends Optimiser {
         const norm = maxNorm > 0 ? globalNorm(grads) : null;
         const factor = norm ? clipFactor(norm, maxNorm) : null;
         active.forEach((s, i) => {
-          this.count(s.name);
           const clipped = factor ? mul(grads[i], factor) : grads[i];
           this.#update(s, clipped, lr * s.lrScale);
         });

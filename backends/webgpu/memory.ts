@@ -40,7 +40,17 @@ export function sizeClass(bytes: number): number {
   return roundUp(bytes, step);
 }
 
+/** Where memory comes from while something is recorded. */
+export interface Pool {
+  alloc(bytes: number): GpuBlock;
+  free(block: GpuBlock): void;
+}
+
 export class Memory {
+  /** Serves every request while it is set. */
+  pool: Pool | null = null;
+  /** Pools by the buffers that they have. */
+  readonly owners = new Map<number, Pool>();
   /** Free buffers by size class. */
   private readonly idle = new Map<number, { buffer: GPUBuffer; id: number }[]>();
   private readonly slabs: Slab[] = [];
@@ -63,7 +73,13 @@ export class Memory {
   ) {}
 
   alloc(bytes: number, resident: boolean): GpuBlock {
+    if (this.pool) return this.pool.alloc(bytes);
     if (resident && bytes > 0) return this.allocResident(bytes);
+    return this.take(bytes);
+  }
+
+  /** A buffer's block, for whoever asks. */
+  take(bytes: number): GpuBlock {
     const size = sizeClass(bytes);
     this.usedBytes += size;
     this.mostBytes = Math.max(this.mostBytes, this.usedBytes);
@@ -76,6 +92,11 @@ export class Memory {
   free(block: GpuBlock): void {
     if (block.slab) {
       this.release(block.slab, block.start, block.room);
+      return;
+    }
+    const owner = this.owners.get(block.id);
+    if (owner) {
+      owner.free(block);
       return;
     }
     let list = this.idle.get(block.room);

@@ -7,6 +7,7 @@ import { Faults } from './faults.js';
 import { type GpuBlock, Memory } from './memory.js';
 import { Pipelines } from './pipelines.js';
 import { type Definition, makeProgram, type Program, type Variant } from './program.js';
+import type { GpuRecording } from './recording.js';
 
 /** One step of the GPU's work, as a recording keeps it. */
 export type Command =
@@ -57,8 +58,8 @@ export class Runtime {
   readonly memory: Memory;
   readonly faults: Faults;
   readonly pipelines: Pipelines;
-  /** Sees every command while something is captured; then reading is refused. */
-  recorder: ((command: Command) => void) | null = null;
+  /** Sees every command and every write while something is captured; then reading is refused. */
+  recording: GpuRecording | null = null;
   private readonly programs = new Map<string, Program>();
   private readonly bindGroups = new Map<string, GPUBindGroup>();
   /** Keys of the bind groups that hold a buffer. */
@@ -155,7 +156,6 @@ export class Runtime {
       words: words.slice(0, fields.length),
       groups: [x, y, z],
     });
-    this.stats.launches++;
   }
 
   /** Copies bytes between blocks; all three numbers are multiples of 4. */
@@ -163,11 +163,11 @@ export class Runtime {
     if (this.failure) throw this.failure;
     if (bytes === 0 || this.pipelines.isWarming) return;
     this.encode({ kind: 'copy', from, fromAt, to, toAt, bytes });
-    this.stats.launches++;
   }
 
   private encode(command: Command): void {
-    this.recorder?.(command);
+    if (this.recording?.take(command)) return;
+    this.stats.launches++;
     this.encoder ??= this.device.createCommandEncoder();
     if (command.kind === 'copy') {
       this.endPass();
@@ -263,6 +263,12 @@ export class Runtime {
     if (bytes.length === 0) return;
     if (at % 4 !== 0 || (bytes.length % 4 !== 0 && at + bytes.length !== block.bytes))
       throw new RangeError(`a write of ${bytes.length} bytes at ${at} does not consist of whole words`);
+    if (this.recording) this.recording.write(block, at, bytes);
+    else this.upload(block, at, bytes);
+  }
+
+  /** The same at once, whatever is recorded. */
+  upload(block: GpuBlock, at: number, bytes: Uint8Array): void {
     this.flush();
     const { queue } = this.device;
     const whole = bytes.length - (bytes.length % 4);
@@ -280,8 +286,7 @@ export class Runtime {
 
   /** Bytes of a block, when everything before has been done. Rejects with what went wrong on the device till then. */
   async read(block: GpuBlock, at: number, length: number): Promise<Uint8Array> {
-    if (this.recorder)
-      throw new InputError('A value was read while a step is being captured; read it after the step has run.');
+    if (this.recording) throw new InputError(READ_WHILE_RECORDING);
     const first = at - (at % 4);
     const size = Math.ceil((at + length - first) / 4) * 4;
     const staging = this.device.createBuffer({ size: Math.max(4, size) + Faults.BYTES, usage: 0x1 | 0x8 });
@@ -308,6 +313,7 @@ export class Runtime {
 
   /** Waits until everything started has finished. */
   async sync(): Promise<void> {
+    if (this.recording) throw new InputError(READ_WHILE_RECORDING);
     this.flush();
     try {
       await this.device.queue.onSubmittedWorkDone();
@@ -343,6 +349,8 @@ export class Runtime {
     this.device.destroy();
   }
 }
+
+const READ_WHILE_RECORDING = 'A value was read while a step is being captured; read it after the step has run.';
 
 const WRITE_PIECE = 2 ** 25;
 

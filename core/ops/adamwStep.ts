@@ -1,10 +1,11 @@
-import type { Spec } from '../backend.js';
+import type { Attrs, Spec } from '../backend.js';
 import { call } from '../dispatch.js';
 import { OpError } from '../errors.js';
 import { isContiguous, sizeOf } from '../layout.js';
 import { noGrad } from '../modes.js';
 import { defineOp, type Flat } from '../op.js';
 import type { Tensor } from '../tensor.js';
+import { varying } from '../watch.js';
 import { expectShape, floatOf } from './fused.js';
 import { formatSpec } from './rules.js';
 
@@ -85,7 +86,8 @@ const op = defineOp<AdamWStepAttrs>({
 
 /**
  * One AdamW step (Loshchilov & Hutter 2019, arithmetic of torch.optim.AdamW) over all parameters at once; parameters
- * and moments are changed in place. `norm` is the gradients' globalNorm when they are clipped, else null.
+ * and moments are changed in place. `norm` is the gradients' globalNorm when they are clipped, else null. `replayed` is
+ * for steps that are captured: `current` gives the options of a replay, and `constants` are what it does not follow.
  */
 export function adamwStep(
   parameters: readonly Tensor[],
@@ -94,11 +96,14 @@ export function adamwStep(
   secondMoments: readonly Tensor[],
   norm: Tensor | null,
   options: AdamWStepOptions,
+  replayed?: { readonly current: () => AdamWStepOptions; readonly constants: Attrs },
 ): void {
   for (const t of [...parameters, ...firstMoments, ...secondMoments]) {
     if (!isContiguous(t))
       throw new OpError('adamwStep', `expected contiguous parameters and moments, got ${t} with gaps`);
   }
   const count = parameters.length;
-  noGrad(() => call(op, [...parameters, ...gradients, ...firstMoments, ...secondMoments, norm], { ...options, count }));
+  const attrs: AdamWStepAttrs = { ...options, count };
+  if (replayed) varying(attrs, () => ({ ...replayed.current(), count }), replayed.constants);
+  noGrad(() => call(op, [...parameters, ...gradients, ...firstMoments, ...secondMoments, norm], attrs));
 }
