@@ -9,16 +9,21 @@ const LINE = [
   ['step', INTEGER],
 ] as const;
 
-/** A sum over a line of `value`, which is about `read(a, ...)`; in blocks, so that rounding does not add up. */
+/**
+ * A sum over a line of `value`, which is about x; in blocks, so that rounding does not add up. The counters are what
+ * gpu.js keeps as integers: a step other than 1 makes them floats, which cannot count above 2^24.
+ */
 const summing = (name: string, value: string, ...more: readonly (readonly [string, string])[]) =>
   script(
     name,
     [...LINE, ...more],
     NUMBER,
     `let total = 0;
-     for (let i = 0; i < count; i += 64) {
+     for (let b = 0; b < quotient(count + 63, 64); b++) {
        let part = 0;
-       for (let k = 0; k < 64; k++) { if (i + k < count) { const x = read(a, start + (i + k) * step); part += ${value}; } }
+       for (let k = 0; k < 64; k++) {
+         if (64 * b + k < count) { const x = read(a, start + (64 * b + k) * step); part += ${value}; }
+       }
        total += part;
      }
      return total;`,
