@@ -1,7 +1,8 @@
 /** Tests on backends: each checks that the memory in use returns to where it was. */
 import { after, test } from 'node:test';
-import { disposeBackend, useBackend } from '../../backends/index.js';
+import { type BackendOptions, disposeBackend, loadBackend, useBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
+import { InputError } from '../../core/errors.js';
 import { ADAPTER, gpuOrReason } from './gpu.js';
 import { withoutLeak } from './values.js';
 
@@ -10,6 +11,22 @@ export { readAll, readOne, type Values, withoutLeak } from './values.js';
 /** The backends that every test of an op runs on; the first is the oracle. */
 export const BACKENDS = ['reference', 'wasm', 'webgpu'] as const;
 export type BackendName = (typeof BACKENDS)[number];
+
+/** The backends that are held against the oracle, and how they are made here: without a GPU, one in software. */
+export const TESTED: Readonly<Record<string, BackendOptions>> = {
+  wasm: { threads: 2 },
+  webgpu: { adapter: ADAPTER },
+};
+
+/** A backend that is held against the oracle, or why it can't be had here. */
+export async function tested(name: string): Promise<Backend | string> {
+  try {
+    return await loadBackend(name, TESTED[name]);
+  } catch (error) {
+    if (error instanceof InputError) return error.message;
+    throw error;
+  }
+}
 
 const gpu = await gpuOrReason();
 
@@ -28,5 +45,5 @@ export function testEach(title: string, run: (backend: Backend) => void | Promis
 }
 
 after(async () => {
-  for (const name of BACKENDS) await disposeBackend(name);
+  for (const name of new Set([...BACKENDS, ...Object.keys(TESTED)])) await disposeBackend(name);
 });

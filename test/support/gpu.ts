@@ -1,9 +1,9 @@
-/** The GPU that tests run on: the software one, so that results do not depend on the machine; AZULEJO_ADAPTER names another. */
+/** The GPU that tests run on: the software one, so that results do not depend on the machine; AZULEJO_TEST_ADAPTER names another. */
 import { loadBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
 import { messageOf } from '../../core/errors.js';
 
-export const ADAPTER = process.env.AZULEJO_ADAPTER ?? 'swiftshader';
+export const ADAPTER = process.env.AZULEJO_TEST_ADAPTER ?? 'swiftshader';
 
 /** The webgpu backend, or why there is none here (a reason to skip). */
 export async function gpuOrReason(): Promise<Backend | string> {
