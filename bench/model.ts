@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { disposeBackend, useBackend } from '../backends/index.js';
 import { modelSpec } from '../beit3/config.js';
 import { createModel } from '../beit3/heads/index.js';
+import { capture } from '../core/capture.js';
 import { scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
 import { cast, randn } from '../core/ops/index.js';
@@ -18,14 +19,19 @@ const FLAGS = { ...MODEL_FLAGS, batch: ['N', 'images; default: 32 on webgpu, els
 await main(async () => {
   const flags = flagsOf('npm run bench:model -- [FLAGS]: a forward pass of BEiT-3-base, beside PyTorch eager', FLAGS);
   if (flags === null) return;
-  const { device, adapter, threads, size, batch, repeats, dtype, peerDevice, json } = modelOptions(flags, [1, 32]);
+  const { device, adapter, threads, size, batch, repeats, dtype, replay, peerDevice, json } = modelOptions(
+    flags,
+    [1, 32],
+  );
   const backend = await useBackend(device, { threads, adapter });
   const hardware = await hardwareOf(backend.name, adapter);
   const official = modelSpec('beit3_base_patch16_224_imageclassification');
   const spec = { ...official, task: 'imageclassification' as const, config: { ...official.config, img_size: size } };
   const model = createModel(new Builder({ dtype }), spec, { initialisation: 'magneto' }).eval();
   const image = scope(() => cast(randn([batch, 3, size, size]), dtype));
-  const forward = () => scope(() => noGrad(() => model.forward(image)));
+  const eager = () => scope(() => noGrad(() => model.forward(image)));
+  const step = replay ? capture(() => noGrad(() => model.forward(image))) : null;
+  const forward = step ?? eager;
   const times: number[] = [];
   // The first passes let the engine optimise the kernels, and a GPU compile its own.
   for (let i = 0; i < repeats + 3; i++) {
@@ -35,6 +41,8 @@ await main(async () => {
     if (i >= 3) times.push((performance.now() - start) / 1000);
     logits.dispose();
   }
+  const replayed = step?.recording ? `, replayed (${step.recording.commands} commands)` : '';
+  step?.dispose();
   model.dispose();
   image.dispose();
   await disposeBackend(backend.name);
@@ -45,7 +53,7 @@ await main(async () => {
   const [best, median] = [times[0], times[times.length >> 1]];
   const ms = (seconds: number) => `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
   const where = backend.name === 'wasm' ? `${threads} threads` : hardware;
-  console.log(`BEiT-3-base, ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}`);
+  console.log(`BEiT-3-base, ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}${replayed}`);
   console.log(`azulejo   ${ms(best)} (median ${ms(median)}), ${(gflop / best).toFixed(1)} GFLOP/s`);
 
   const script = fileURLToPath(new URL('../../bench/peers/beit3_torch.py', import.meta.url));
@@ -62,6 +70,17 @@ await main(async () => {
     console.log(`ratio     ${(best / seconds).toFixed(2)} x the time of PyTorch (gate on a CPU: 2.5)`);
   }
   if (json === undefined) return;
-  const figures = { what: 'forward', device: backend.name, hardware, batch, size, dtype, seconds: best, median, peer };
+  const figures = {
+    what: 'forward',
+    device: backend.name,
+    hardware,
+    batch,
+    size,
+    dtype,
+    replayed: replayed !== '',
+    seconds: best,
+    median,
+    peer,
+  };
   await writeFile(json, `${JSON.stringify(figures, null, 1)}\n`);
 });

@@ -10,6 +10,7 @@ export const MODEL_FLAGS = {
   size: ['PIXELS', 'side of the images; default: 224'],
   repeats: ['N', 'measured runs, after 3 that warm up; default: 5'],
   dtype: ['NAME', 'float32, or float16 where the device computes in it; default: float32'],
+  replay: [null, 'capture the pass and replay it: for devices that record'],
   'peer-device': ['NAME', 'where PyTorch computes: cpu or cuda; default: cuda beside webgpu, else cpu'],
   json: ['FILE', 'write the figures to this file, too'],
 } as const;
@@ -22,6 +23,7 @@ export interface ModelOptions {
   readonly batch: number;
   readonly repeats: number;
   readonly dtype: 'float32' | 'float16';
+  readonly replay: boolean;
   readonly peerDevice: 'cpu' | 'cuda';
   readonly json: string | undefined;
 }
@@ -45,6 +47,7 @@ export function modelOptions(
     batch: flags.whole('batch', 1, 4096) ?? batches[onGpu ? 1 : 0],
     repeats: flags.whole('repeats', 1, 1000) ?? 5,
     dtype: flags.choice('dtype', ['float32', 'float16']) ?? 'float32',
+    replay: flags.has('replay'),
     peerDevice: flags.choice('peer-device', ['cpu', 'cuda']) ?? (onGpu ? 'cuda' : 'cpu'),
     json: flags.text('json'),
   };

@@ -9,6 +9,8 @@ import { disposeBackend, useBackend } from '../backends/index.js';
 import { modelSpec } from '../beit3/config.js';
 import { createModel } from '../beit3/heads/index.js';
 import { layerDecayGroups } from '../beit3/layerDecay.js';
+import { capture } from '../core/capture.js';
+import { InputError } from '../core/errors.js';
 import { scope } from '../core/memory.js';
 import { affine, randn } from '../core/ops/index.js';
 import { type Tensor, tensor } from '../core/tensor.js';
@@ -44,9 +46,13 @@ const ms = (seconds: number): string => `${(seconds * 1000).toFixed(seconds < 0.
 
 function report(name: string, batch: number, { whole, ...parts }: Steps, megabytes: number): void {
   const { forward, backward, update, processor } = parts;
+  // A replay has no parts.
+  const split =
+    forward.length === 0
+      ? ', replayed'
+      : `; forward ${ms(best(forward))}, backward ${ms(best(backward))}, update ${ms(best(update))}`;
   console.log(
-    `${name.padEnd(9)} ${(batch / best(whole)).toFixed(2)} images/s: ${ms(best(whole))} a step (median ${ms(median(whole))}; ` +
-      `forward ${ms(best(forward))}, backward ${ms(best(backward))}, update ${ms(best(update))}), ` +
+    `${name.padEnd(9)} ${(batch / best(whole)).toFixed(2)} images/s: ${ms(best(whole))} a step (median ${ms(median(whole))}${split}), ` +
       `${best(processor).toFixed(2)} s of processor time, ` +
       `peak ${(megabytes / 1024).toFixed(2)} GiB`,
   );
@@ -55,7 +61,10 @@ function report(name: string, batch: number, { whole, ...parts }: Steps, megabyt
 await main(async () => {
   const flags = flagsOf('npm run bench:train -- [FLAGS]: training steps of BEiT-3-base, beside PyTorch eager', FLAGS);
   if (flags === null) return;
-  const { device, adapter, threads, size, batch, repeats, dtype, peerDevice, json } = modelOptions(flags, [4, 32]);
+  const { device, adapter, threads, size, batch, repeats, dtype, replay, peerDevice, json } = modelOptions(
+    flags,
+    [4, 32],
+  );
   const backend = await useBackend(device, { threads, adapter });
   const hardware = await hardwareOf(backend.name, adapter);
   const half = dtype === 'float16';
@@ -64,12 +73,39 @@ await main(async () => {
   const model = createModel(new Builder(), spec, { initialisation: 'magneto' }).train();
   const groups = layerDecayGroups(model, { layers: spec.config.encoder_layers });
   const optimiser = new AdamW(groups, { lr: 1e-4 });
+  if (half && replay)
+    throw new InputError(
+      'A step in float16 reads whether its gradients are finite, so it cannot be replayed; leave --replay out.',
+    );
   const scaler = half ? new GradScaler() : null;
   const parameters = model.parameters();
   const image = randn([batch, 3, size, size]);
   const label = tensor(Int32Array.from({ length: batch }, (_, i) => (i * 37) % 1000));
 
+  const captured = replay
+    ? capture(() => {
+        const loss = crossEntropy(model.forward(image), label);
+        loss.backward();
+        optimiser.step({ maxNorm: 1 })?.dispose();
+        optimiser.zeroGrad();
+        return loss.detach();
+      })
+    : null;
+
+  async function replayed(steps: Steps | null, step: () => Tensor): Promise<void> {
+    const before = process.cpuUsage();
+    const start = performance.now();
+    const loss = step();
+    await loss.item();
+    loss.dispose();
+    if (steps === null) return;
+    const { user, system } = process.cpuUsage(before);
+    steps.processor.push((user + system) / 1e6);
+    steps.whole.push((performance.now() - start) / 1000);
+  }
+
   async function step(steps: Steps | null): Promise<void> {
+    if (captured) return replayed(steps, captured);
     const before = process.cpuUsage();
     const times = [performance.now()];
     const loss = scope((): Tensor => {
@@ -141,6 +177,7 @@ await main(async () => {
         `${ratio(median, 'whole')}, by processor time ${ratio(best, 'processor')}`,
     );
   }
+  captured?.dispose();
   optimiser.dispose();
   model.dispose();
   await disposeBackend(backend.name);
@@ -148,7 +185,16 @@ await main(async () => {
   const seconds = best(ours.whole);
   const peerFigures =
     theirs.whole.length === 0 ? null : { seconds: best(theirs.whole), median: median(theirs.whole), torch };
-  const figures = { what: 'training step', device: backend.name, hardware, batch, size, dtype, seconds };
+  const figures = {
+    what: 'training step',
+    device: backend.name,
+    hardware,
+    batch,
+    size,
+    dtype,
+    replayed: replay,
+    seconds,
+  };
   await writeFile(
     json,
     `${JSON.stringify({ ...figures, median: median(ours.whole), megabytes, peer: peerFigures }, null, 1)}\n`,
