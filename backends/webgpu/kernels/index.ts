@@ -1,6 +1,7 @@
 /** All kernels by the name of their op. */
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
+import { attention } from './attention.js';
 import { fill } from './fill.js';
 import { iota, randomBits } from './iota.js';
 import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
@@ -21,6 +22,7 @@ import { prod, sum } from './sum.js';
 type Factory = (rt: Runtime) => Kernel;
 
 const FACTORIES: Readonly<Record<string, Factory>> = {
+  attention,
   fill,
   iota,
   randomBits,
