@@ -26,6 +26,7 @@ export interface Settings {
   readonly optEps: number;
   readonly clipGrad: number | null;
   readonly amp: boolean;
+  readonly replay: boolean;
   readonly randaug: boolean;
   readonly trainInterpolation: string;
   readonly colorJitter: number;
@@ -176,6 +177,13 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     group: 'Optimisation',
     help: 'Multiply matrices in float16, with float32 weights and a dynamic loss scale, where the device can.',
     default: false,
+  },
+  replay: {
+    ...isSwitch,
+    group: 'Optimisation',
+    help: 'Record steps on the GPU and replay them for batches of the same shapes: less work for the processor and more memory, the same numbers.',
+    default: false,
+    free: true,
   },
   randaug: {
     ...isSwitch,

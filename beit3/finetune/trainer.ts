@@ -14,6 +14,7 @@ import type { TaskBatches } from '../data/batch.js';
 import type { TaskModels } from '../heads/index.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { trainingLoss } from '../tasks/index.js';
+import { ReplayedSteps, type StepTensors } from './replay.js';
 import type { Settings } from './settings.js';
 
 /** The loss or the gradients of a step are no numbers any more. */
@@ -45,6 +46,10 @@ export class Trainer<T extends Task> {
   readonly lrScales: readonly [highest: number, lowest: number];
   readonly weightDecay: number;
   readonly #parameters: readonly Parameter[];
+  /** Where steps are replayed. */
+  readonly #replayed: ReplayedSteps<TaskBatches[T]> | null = null;
+  /** The step that is made. */
+  #number = 0;
 
   constructor(
     private readonly spec: ModelSpec & { readonly task: T },
@@ -61,13 +66,16 @@ export class Trainer<T extends Task> {
     this.ema = settings.modelEma ? new EMA(model, settings.modelEmaDecay) : null;
     this.scaler = settings.amp ? new GradScaler() : null;
     this.#parameters = model.parameters();
+    if (settings.replay && this.#parameters[0].backend.record)
+      this.#replayed = new ReplayedSteps((batches) => this.#wholeStep(batches));
   }
 
   /**
    * Makes step number `step` (from 0) out of `updateFreq` batches. Throws NotFinite, and changes no weight, when a loss is
-   * no number; when the gradients are none, the weights are lost.
+   * no number; when the gradients are none, or when steps are replayed, the weights are lost.
    */
   async step(next: () => Promise<TaskBatches[T]>, step: number, lr: number): Promise<StepResult> {
+    if (this.#replayed) return this.#replay(this.#replayed, next, step, lr);
     const { updateFreq, clipGrad } = this.settings;
     const losses: number[] = [];
     const sums: Record<string, number> = {};
@@ -101,17 +109,60 @@ export class Trainer<T extends Task> {
     };
   }
 
+  async #replay(
+    steps: ReplayedSteps<TaskBatches[T]>,
+    next: () => Promise<TaskBatches[T]>,
+    step: number,
+    lr: number,
+  ): Promise<StepResult> {
+    const { updateFreq, dropWorstAfter } = this.settings;
+    const batches: TaskBatches[T][] = [];
+    for (let i = 0; i < updateFreq; i++) batches.push(await next());
+    this.optimiser.lr = lr;
+    this.#number = step;
+    const { norm, parts } = steps.run(batches, `${step > dropWorstAfter}`);
+    const sums: Record<string, number> = {};
+    for (const part of parts)
+      for (const [name, t] of Object.entries(part)) sums[name] = (sums[name] ?? 0) + (await read(t));
+    const gradNorm = await read(norm);
+    const means = Object.entries(sums).map(([name, sum]) => [name, sum / updateFreq] as const);
+    const { loss, ...metrics } = Object.fromEntries(means);
+    const files = batches.flatMap((batch) => batch.files);
+    if (!Number.isFinite(loss)) throw new NotFinite(`The loss is ${loss}`, step, files);
+    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
+    return { loss, metrics, gradNorm, lossScale: undefined };
+  }
+
+  /** All that a step does on the device. */
+  #wholeStep(batches: readonly TaskBatches[T][]): StepTensors {
+    const { clipGrad } = this.settings;
+    const parts = batches.map((batch) => {
+      const { loss, metrics } = this.#backward(batch, this.#number);
+      return { ...metrics, loss };
+    });
+    const norm = clipGrad === null ? this.#norm() : this.optimiser.step({ maxNorm: clipGrad });
+    if (clipGrad === null) this.optimiser.step();
+    this.ema?.update();
+    this.optimiser.zeroGrad();
+    return { parts, norm };
+  }
+
   /** Adds the gradients of a batch to those there are. */
-  async #accumulate(batch: TaskBatches[T], step: number): Promise<{ loss: number; metrics: Record<string, number> }> {
+  #backward(batch: TaskBatches[T], step: number): { loss: Tensor; metrics: Readonly<Record<string, Tensor>> } {
     const { updateFreq, labelSmoothing, dropWorstRatio, dropWorstAfter } = this.settings;
     const options = { labelSmoothing, dropWorstRatio, dropWorstAfter, step };
     const forward = () => trainingLoss(this.spec.task, this.model, batch, options);
-    const { loss, metrics } = scope(() => {
+    return scope(() => {
       const result = this.settings.amp ? autocast(this.#parameters[0].backend, forward) : forward();
       const factor = (this.scaler?.scale ?? 1) / updateFreq;
       (factor === 1 ? result.loss : affine(result.loss, factor, 0)).backward();
       return { loss: result.loss.detach(), metrics: result.metrics };
     });
+  }
+
+  /** The same, with the numbers read. */
+  async #accumulate(batch: TaskBatches[T], step: number): Promise<{ loss: number; metrics: Record<string, number> }> {
+    const { loss, metrics } = this.#backward(batch, step);
     const values: Record<string, number> = {};
     for (const [name, t] of Object.entries(metrics)) values[name] = await read(t);
     return { loss: await read(loss), metrics: values };
@@ -124,6 +175,7 @@ export class Trainer<T extends Task> {
 
   /** Frees all but the model. */
   dispose(): void {
+    this.#replayed?.dispose();
     this.optimiser.dispose();
     this.ema?.dispose();
   }

@@ -1,4 +1,5 @@
 import { tensor } from '../../core/tensor.js';
+import { fresh } from '../../core/watch.js';
 import { captioningLoss as smoothedLoss } from '../../nn/losses.js';
 import { backendOf, imagesOf, paddingOf, textOf } from './inputs.js';
 import { accuracyOf, type LossOf } from './task.js';
@@ -8,10 +9,10 @@ export const captioningLoss: LossOf<'captioning'> = (model, batch, options) => {
   const backend = backendOf(model);
   const logits = model.forward(
     imagesOf(batch, backend),
-    textOf(batch, model, batch.masked),
+    textOf(batch, model, () => batch.masked),
     paddingOf(batch, backend),
-    tensor(batch.predict, { backend }),
+    fresh(() => tensor(batch.predict, { backend })),
   );
-  const targets = tensor(batch.targets, { backend });
+  const targets = fresh(() => tensor(batch.targets, { backend }));
   return { loss: smoothedLoss(logits, targets, options), metrics: { acc: accuracyOf(logits, targets) } };
 };

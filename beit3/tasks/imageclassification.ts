@@ -1,4 +1,5 @@
 import { type Tensor, tensor } from '../../core/tensor.js';
+import { fresh } from '../../core/watch.js';
 import { crossEntropy } from '../../nn/losses.js';
 import type { ClassificationBatch } from '../data/batch.js';
 import type { ImageClassification } from '../heads/index.js';
@@ -19,9 +20,9 @@ export const classificationLoss: LossOf<'imageclassification'> = (
   const logits = classificationLogits(model, batch);
   const { backend } = logits;
   if (batch.targets !== null) {
-    const targets = tensor(batch.targets, { shape: logits.shape, backend });
+    const targets = fresh(() => tensor(batch.targets as Float32Array, { shape: logits.shape, backend }));
     return { loss: crossEntropy(logits, targets), metrics: {} };
   }
-  const labels = tensor(batch.labels, { backend });
+  const labels = fresh(() => tensor(batch.labels, { backend }));
   return { loss: crossEntropy(logits, labels, { labelSmoothing }), metrics: { acc: accuracyOf(logits, labels) } };
 };

@@ -1,4 +1,5 @@
 import { type Tensor, tensor } from '../../core/tensor.js';
+import { fresh } from '../../core/watch.js';
 import { crossEntropy } from '../../nn/losses.js';
 import type { Nlvr2Batch } from '../data/batch.js';
 import type { VisualReasoning } from '../heads/index.js';
@@ -10,7 +11,7 @@ export function nlvr2Logits(model: VisualReasoning, batch: Nlvr2Batch): Tensor {
   const backend = backendOf(model);
   return model.forward(
     imagesOf(batch, backend),
-    imagesOf(batch, backend, batch.images2),
+    imagesOf(batch, backend, () => batch.images2),
     textOf(batch, model),
     paddingOf(batch, backend),
   );
@@ -19,6 +20,7 @@ export function nlvr2Logits(model: VisualReasoning, batch: Nlvr2Batch): Tensor {
 /** Cross entropy, without smoothing. */
 export const nlvr2Loss: LossOf<'nlvr2'> = (model, batch) => {
   const logits = nlvr2Logits(model, batch);
-  const labels = tensor(batch.labels, { backend: logits.backend });
+  const { backend } = logits;
+  const labels = fresh(() => tensor(batch.labels, { backend }));
   return { loss: crossEntropy(logits, labels), metrics: { acc: accuracyOf(logits, labels) } };
 };

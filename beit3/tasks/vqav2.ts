@@ -1,6 +1,7 @@
 import { InputError } from '../../core/errors.js';
 import { affine } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
+import { fresh } from '../../core/watch.js';
 import { bceWithLogits } from '../../nn/losses.js';
 import type { VqaBatch } from '../data/batch.js';
 import type { VisualQuestionAnswering } from '../heads/index.js';
@@ -21,6 +22,7 @@ export const vqaLoss: LossOf<'vqav2'> = (model, batch) => {
     );
   }
   const logits = vqaLogits(model, batch);
-  const scores = tensor(batch.scores, { shape: logits.shape, backend: logits.backend });
+  const { shape, backend } = logits;
+  const scores = fresh(() => tensor(batch.scores as Float32Array, { shape, backend }));
   return { loss: affine(bceWithLogits(logits, scores), logits.shape[1], 0), metrics: {} };
 };
