@@ -11,7 +11,13 @@ import { packageRoot } from '../support/fixtures.js';
 const ARGUMENTS = ['--no-sandbox', '--disable-dev-shm-usage'];
 /** WebGL2 is there in both cases, drawn by the processor. */
 const WITHOUT_WEBGPU = ['--disable-gpu'];
-const WITH_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
+const WITH_WEBGPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  // With it SwiftShader takes seconds to compile a kernel that has workgroup memory.
+  '--disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
+];
 
 /** The browser, or why there is none here; `webgpu` gives its pages an adapter that computes on the processor. */
 export async function startBrowser({ webgpu = false } = {}): Promise<Browser | string> {

@@ -17,7 +17,7 @@ const SCRATCH_COST = 60;
 const MOST_SLICES = 64;
 
 /** Tile sizes that the device can run. */
-function runnable(rt: Runtime): readonly Config[] {
+export function runnable(rt: Runtime): readonly Config[] {
   const { maxComputeWorkgroupStorageSize: memory, maxComputeInvocationsPerWorkgroup: invocations } = rt.device.limits;
   return CONFIGS.filter((c) => 16 * c.stages * stageSize(c) <= memory && threadsOf(c) <= invocations);
 }

@@ -126,14 +126,18 @@ export function tileDefinition(kernel: TileKernel): Definition {
     }
   }`
     : '';
-  const results = rowsOf.map(([g, i]) => {
-    const stores = groupsN.map(
-      (h) => `{ let column = column0 + 4u * (x + ${h * across}u);
-    ${storeQuad(kernel, `c${g}${i}_${h}`)} }`,
-    );
-    return `{ let row = row0 + 4u * (y + ${g * down}u) + ${i}u;
-    if (row < rows) { ${stores.join('\n    ')} } }`;
-  });
+  const count = rowsOf.length * groupsN.length;
+  // A loop keeps the code short: what `finish` does is long. The sums are in memory only from here on.
+  const results = `var sums_ = array<vec4f, ${count}>(${rowsOf.map(([g, i]) => groupsN.map((h) => `c${g}${i}_${h}`).join(', ')).join(', ')});
+  for (var e = 0u; e < ${count}u; e++) {
+    let line = e / ${groupsN.length}u;
+    let row = row0 + 4u * (y + (line >> 2u) * ${down}u) + (line & 3u);
+    let column = column0 + 4u * (x + (e % ${groupsN.length}u) * ${across}u);
+    if (row < rows) {
+      let value = sums_[e];
+      ${storeQuad(kernel, 'value')}
+    }
+  }`;
   const advance =
     stages === 2
       ? `stage = ${size}u - stage;
@@ -176,7 +180,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(num_workgroups) group_c
     }
   }
   ${storeSums}
-  ${results.join('\n  ')}
+  ${results}
 }`),
   };
 }
