@@ -129,7 +129,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
  * Where vector c of row r lies in a set: neighbours in a workgroup read the same c of rows four apart, which the
  * exclusive or puts into different banks.
  */
-const place = (r: string, c: string, stored: number): string =>
+export const place = (r: string, c: string, stored: number): string =>
   `(${r}) * ${stored}u + ((${c}) ^ (((${r}) >> 2u) & 7u))`;
 
 /** Statements that fill a set with `count` rows from `start` of an operand, zeros from row `end` on. */

@@ -1,8 +1,11 @@
 /** All kernels by the name of their op. */
 import type { Kernel } from '../../../core/backend.js';
 import type { Runtime } from '../runtime.js';
+import { adamwStep } from './adamwStep.js';
 import { attention } from './attention.js';
+import { attentionBackward } from './attentionBackward.js';
 import { fill } from './fill.js';
+import { globalNorm } from './globalNorm.js';
 import { iota, randomBits } from './iota.js';
 import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
 import { layerNormBackward, multiwayLayerNormBackward } from './layerNormBackward.js';
@@ -23,6 +26,9 @@ type Factory = (rt: Runtime) => Kernel;
 
 const FACTORIES: Readonly<Record<string, Factory>> = {
   attention,
+  attentionBackward,
+  adamwStep,
+  globalNorm,
   fill,
   iota,
   randomBits,

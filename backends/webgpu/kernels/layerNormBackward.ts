@@ -6,6 +6,7 @@ import type { Kernel, View } from '../../../core/backend.js';
 import { usesHalf } from '../elementwise.js';
 import { input, output } from '../program.js';
 import type { Runtime } from '../runtime.js';
+import { withScratch } from '../scratch.js';
 import { THREADS } from '../wgsl/access.js';
 import {
   rowPasses,
@@ -168,7 +169,7 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(local_invocation_index)
 }
 
 function backward(rt: Runtime): Kernel {
-  const { facts, memory } = rt;
+  const { facts } = rt;
   return {
     plan(inputs, attrs, outputs) {
       const x = inputs[1] as View;
@@ -187,12 +188,11 @@ function backward(rt: Runtime): Kernel {
         const groupsFor = (n: number) => Math.ceil(n / (atOnce * each));
         const groupsA = groupsFor(split === undefined ? rows : batch * split);
         const groups = groupsA + (split === undefined ? 0 : groupsFor(batch * (length - split)));
-        const block = memory.alloc(8 * groups * width, false);
-        const partial: View = { block, dtype: 'float32', shape: [groups, 2, width], strides: [], offset: 0 };
         const scalars = { rows, columns: teams.columns, width, each, length, split: split ?? 0, batch, groupsA };
-        if (groups > 0) sweep(rt, teams, inputs, dx, split !== undefined)(partial, scalars, groups);
-        addPartials(rt, partial, gradients, width, groupsA, groups);
-        memory.free(block);
+        withScratch(rt, [{ dtype: 'float32', shape: [groups, 2, width] }], (partial) => {
+          if (groups > 0) sweep(rt, teams, inputs, dx, split !== undefined)(partial, scalars, groups);
+          addPartials(rt, partial, gradients, width, groupsA, groups);
+        });
       };
     },
   };
