@@ -155,7 +155,7 @@ export class GpuRecording implements Recording {
       this.dirty = false;
     }
     if (this.steps.length === 0) return;
-    rt.stats.launches += this.steps.length;
+    rt.stats.launches += this.steps.reduce((n, step) => n + (step.kind === 'dispatch' ? 1 : 0), 0);
     rt.submit(this.encoded(this.steps));
   }
 

@@ -167,7 +167,8 @@ export class Runtime {
 
   private encode(command: Command): void {
     if (this.recording?.take(command)) return;
-    this.stats.launches++;
+    // Copies are no kernels: they start nothing on the GPU's cores.
+    if (command.kind === 'dispatch') this.stats.launches++;
     this.encoder ??= this.device.createCommandEncoder();
     if (command.kind === 'copy') {
       this.endPass();
