@@ -7,7 +7,7 @@ import type { View } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import { contiguousStrides, sizeOf } from '../../core/layout.js';
 import { usesHalf } from './elementwise.js';
-import { type Binding, input, output } from './program.js';
+import { type Binding, input, output, type Scalars } from './program.js';
 import type { Runtime } from './runtime.js';
 import { withScratch } from './scratch.js';
 import { arrayType, type Domain, loader, MAIN, THREADS } from './wgsl/access.js';
@@ -77,7 +77,10 @@ function rangesFor({ results, length }: Geometry, { across, along }: Tile): numb
 /** How elements become a state and states one state. */
 export interface Fold {
   readonly key: string;
-  /** WGSL: `State` (a type), `start()`, `item(at: u32, j: u32)` for the j-th element at index `at`, `join(a, b)`. */
+  /**
+   * WGSL: `State` (a type), `start()`, `join(a, b)`, and `item(at: u32, j: u32)` for the j-th element at index `at`, or
+   * `take(s, at, j)` for a state that an element is added to.
+   */
   readonly code: string;
   readonly inputs: Readonly<Record<string, Binding>>;
   readonly outputs: Readonly<Record<string, Binding>>;
@@ -86,6 +89,9 @@ export interface Fold {
   readonly enable: readonly string[];
   /** More spaces through which it steps. */
   readonly walks?: readonly Walk[];
+  /** More scalars, and their values. */
+  readonly fields?: Scalars;
+  readonly scalars?: Readonly<Record<string, number>>;
 }
 
 /** One pass: `views` by the names of the fold; each range of elements gives one row of results. */
@@ -114,10 +120,12 @@ export function pass(
         tiles: 'u32',
         ranges: 'u32',
         per: 'u32',
+        ...fold.fields,
         ...Object.assign({}, ...walks.map(stepFields)),
       },
       enable: fold.enable,
       code: withMath(`${fold.code}
+${/\bfn take\(/.test(fold.code) ? '' : 'fn take(s: State, at: u32, j: u32) -> State { return join(s, item(at, j)); }'}
 ${walks.map(stepCode).join('\n')}
 var<workgroup> parts: array<State, ${THREADS}>;
 ${MAIN}
@@ -136,12 +144,12 @@ ${MAIN}
     var s3 = start();
     // Four at a time, so that loads overlap.
     for (; j + ${3 * along}u < end; j += ${4 * along}u) {
-      s = join(s, item(base + reduced(j), j));
-      s1 = join(s1, item(base + reduced(j + ${along}u), j + ${along}u));
-      s2 = join(s2, item(base + reduced(j + ${2 * along}u), j + ${2 * along}u));
-      s3 = join(s3, item(base + reduced(j + ${3 * along}u), j + ${3 * along}u));
+      s = take(s, base + reduced(j), j);
+      s1 = take(s1, base + reduced(j + ${along}u), j + ${along}u);
+      s2 = take(s2, base + reduced(j + ${2 * along}u), j + ${2 * along}u);
+      s3 = take(s3, base + reduced(j + ${3 * along}u), j + ${3 * along}u);
     }
-    for (; j < end; j += ${along}u) { s = join(s, item(base + reduced(j), j)); }
+    for (; j < end; j += ${along}u) { s = take(s, base + reduced(j), j); }
     s = join(join(s, s1), join(s2, s3));
   }
   parts[lane] = s;
@@ -160,7 +168,15 @@ ${MAIN}
   const tiles = Math.ceil(results / across);
   launch(
     views,
-    { results, length, tiles, ranges, per: Math.ceil(length / ranges), ...Object.assign({}, ...walks.map(stepValues)) },
+    {
+      results,
+      length,
+      tiles,
+      ranges,
+      per: Math.ceil(length / ranges),
+      ...Object.assign({}, ...walks.map(stepValues)),
+      ...fold.scalars,
+    },
     tiles * ranges,
   );
 }

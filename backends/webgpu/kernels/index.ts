@@ -4,6 +4,7 @@ import type { Runtime } from '../runtime.js';
 import { adamwStep } from './adamwStep.js';
 import { attention } from './attention.js';
 import { attentionBackward } from './attentionBackward.js';
+import { crossEntropy, crossEntropyBackward } from './crossEntropy.js';
 import { fill } from './fill.js';
 import { globalNorm } from './globalNorm.js';
 import { iota, randomBits } from './iota.js';
@@ -29,6 +30,8 @@ const FACTORIES: Readonly<Record<string, Factory>> = {
   attentionBackward,
   adamwStep,
   globalNorm,
+  crossEntropy,
+  crossEntropyBackward,
   fill,
   iota,
   randomBits,
