@@ -14,14 +14,24 @@ export interface Factor {
   readonly step: number;
 }
 
+/** A second b, laid out as the first, for some of the results. */
+export interface Other {
+  readonly view: View;
+  /** Of every `period` results the first `limit` are of the first b. */
+  readonly period: number;
+  readonly limit: number;
+}
+
 /** What is done to each sum before it is stored. */
 export interface Ending {
   /** Tells it from other endings. */
   readonly key: string;
-  /** `finish(sum, position, ...parameters)`. */
+  /** With `finish(sum, position, ...)`. */
   readonly functions: readonly ScriptFunction[];
   readonly parameters: readonly (readonly [name: string, type: ParameterType])[];
   readonly values: readonly (DeviceArray | number)[];
+  /** What `finish` is called with, for results of the first and of the second b. */
+  readonly names: readonly [readonly string[], readonly string[]];
 }
 
 const OPERANDS = [
@@ -102,29 +112,35 @@ const byFours = (f: Factor, axes: readonly number[]) =>
   f.view.offset % 4 === 0 && axes.every((axis) => f.strides[axis] % 4 === 0);
 
 /** The best way to read these operands. */
-function wayFor(shape: readonly number[], inner: number, a: Factor, b: Factor): Way {
+function wayFor(shape: readonly number[], inner: number, a: Factor, bs: readonly Factor[]): Way {
+  const [b] = bs;
   const last = shape.length - 1;
   const lead = shape.map((_, i) => i).slice(0, -1);
   const rowsOfA = a.step === 1 && inner % 4 === 0 && byFours(a, lead);
-  if (shape[last] % 4 === 0 && b.strides[last] === 1 && b.step % 4 === 0 && byFours(b, lead)) {
+  if (shape[last] % 4 === 0 && b.strides[last] === 1 && b.step % 4 === 0 && bs.every((f) => byFours(f, lead))) {
     return rowsOfA ? 'blocks' : 'columns';
   }
-  if (rowsOfA && b.step === 1 && byFours(b, [...lead, last])) return shape[last] % 4 === 0 ? 'rows' : 'dots';
+  if (rowsOfA && b.step === 1 && bs.every((f) => byFours(f, [...lead, last]))) {
+    return shape[last] % 4 === 0 ? 'rows' : 'dots';
+  }
   return 'scalar';
 }
 
 const programs = new Programs();
 
-function program(way: Way, rank: number, ending: Ending | null): Program {
+function program(way: Way, rank: number, ending: Ending | null, hasOther: boolean): Program {
   const quads = WAYS[way].returnType === QUAD;
-  const extra = ending ? ending.parameters.map(([name]) => `, ${name}`).join('') : '';
-  const sum = `product(a, b, ${positionCall('a', rank, 'this.thread.x')}, ${positionCall('b', rank, 'this.thread.x')}, count, aStep, bStep)`;
-  let body = `return ${sum};`;
-  if (ending && !quads) body = `return finish(${sum}, this.thread.x${extra});`;
-  if (ending && quads) {
-    const lanes = [0, 1, 2, 3].map((c) => `finish(p[${c}], 4 * this.thread.x + ${c}${extra})`);
-    body = `const p = ${sum}; return [${lanes.join(', ')}];`;
-  }
+  const results = (b: 'b' | 'other'): string => {
+    const first = positionCall('a', rank, 'this.thread.x');
+    const second = positionCall('b', rank, 'this.thread.x').replace('bStart', `${b}Start`);
+    const sum = `product(a, ${b}, ${first}, ${second}, count, aStep, bStep)`;
+    if (!ending) return `return ${sum};`;
+    const names = ending.names[b === 'b' ? 0 : 1].map((name) => `, ${name}`).join('');
+    if (!quads) return `return finish(${sum}, this.thread.x${names});`;
+    const lanes = [0, 1, 2, 3].map((c) => `finish(${b}Sums[${c}], 4 * this.thread.x + ${c}${names})`);
+    return `const ${b}Sums = ${sum}; return [${lanes.join(', ')}];`;
+  };
+  const isFirst = 'this.thread.x - quotient(this.thread.x, period) * period < limit';
   return {
     quads,
     functions: [WAYS[way], ...(ending?.functions ?? [])],
@@ -136,9 +152,17 @@ function program(way: Way, rank: number, ending: Ending | null): Program {
       ['count', 'integer'],
       ['aStep', 'integer'],
       ['bStep', 'integer'],
+      ...(hasOther
+        ? ([
+            ['other', 'array'],
+            ['otherStart', 'integer'],
+            ['period', 'integer'],
+            ['limit', 'integer'],
+          ] as const)
+        : []),
       ...(ending?.parameters ?? []),
     ],
-    body,
+    body: hasOther ? `if (${isFirst}) { ${results('b')} } ${results('other')}` : results('b'),
   };
 }
 
@@ -152,14 +176,14 @@ export function planProduct(
   inner: number,
   a: Factor,
   b: Factor,
-  ending: Ending | null = null,
+  { ending = null, other = null }: { readonly ending?: Ending | null; readonly other?: Other | null } = {},
 ): (() => DeviceArray) | null {
   const { engine } = machine;
   const size = sizeOf(shape);
   if (size > engine.mostElements) return null;
-  const arrays = place(machine, [a.view, b.view]);
+  const arrays = place(machine, other ? [a.view, b.view, other.view] : [a.view, b.view]);
   if (arrays === null) return null;
-  const way = engine.hasQuads ? wayFor(shape, inner, a, b) : 'scalar';
+  const way = engine.hasQuads ? wayFor(shape, inner, a, other ? [b, { ...b, view: other.view }] : [b]) : 'scalar';
   const last = shape.length - 1;
   const quadsOf = { a: way === 'blocks' || way === 'rows' || way === 'dots', b: way !== 'scalar' };
   const outByFours = WAYS[way].returnType === QUAD;
@@ -173,16 +197,21 @@ export function planProduct(
   const loop = collapse(results, [scaled(a, quadsOf.a), scaled(b, quadsOf.b)]);
   const rank = loop.shape.length;
   if (rank > MOST_AXES) return null;
-  const start = (f: Factor, quads: boolean) => (quads ? f.view.offset / 4 : f.view.offset);
+  const start = (view: View, quads: boolean) => (quads ? view.offset / 4 : view.offset);
   const bStep = way === 'rows' ? b.strides[last] / 4 : quadsOf.b ? b.step / 4 : b.step;
-  const made = programs.get(`${way} ${rank} ${ending?.key}`, () => program(way, rank, ending));
+  const made = programs.get(`${way} ${rank} ${ending?.key} ${other !== null}`, () =>
+    program(way, rank, ending, other !== null),
+  );
+  const perResult = outByFours ? 4 : 1;
   const values = [
-    ...arrays,
-    ...positionNumbers(loop, 0, start(a, quadsOf.a)),
-    ...positionNumbers(loop, 1, start(b, quadsOf.b)),
+    arrays[0],
+    arrays[1],
+    ...positionNumbers(loop, 0, start(a.view, quadsOf.a)),
+    ...positionNumbers(loop, 1, start(b.view, quadsOf.b)),
     quadsOf.a ? inner / 4 : inner,
     a.step,
     way === 'dots' ? 0 : bStep,
+    ...(other ? [arrays[2], start(other.view, quadsOf.b), other.period / perResult, other.limit / perResult] : []),
     ...(ending?.values ?? []),
   ];
   return () => engine.run(made, values, size);

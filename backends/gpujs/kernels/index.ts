@@ -1,11 +1,12 @@
 /** The kernels that are attached to ops by name. */
 import type { Kernel } from '../../../core/backend.js';
 import type { Machine } from '../machine.js';
+import { attention } from './attention.js';
 import { cat } from './cat.js';
 import { fill, iota } from './create.js';
 import { gatherRows } from './gatherRows.js';
-import { layerNorm } from './layerNorm.js';
-import { linear } from './linear.js';
+import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
+import { linear, multiwayLinear } from './linear.js';
 import { matmul } from './matmul.js';
 import { max } from './max.js';
 import { logSoftmax, softmax } from './softmax.js';
@@ -13,6 +14,7 @@ import { sum } from './sum.js';
 
 export function createKernels(machine: Machine): Map<string, Kernel> {
   return new Map([
+    ['attention', attention(machine)],
     ['cat', cat(machine)],
     ['fill', fill(machine)],
     ['gatherRows', gatherRows(machine)],
@@ -22,6 +24,8 @@ export function createKernels(machine: Machine): Map<string, Kernel> {
     ['logSoftmax', logSoftmax(machine)],
     ['matmul', matmul(machine)],
     ['max', max(machine)],
+    ['multiwayLayerNorm', multiwayLayerNorm(machine)],
+    ['multiwayLinear', multiwayLinear(machine)],
     ['softmax', softmax(machine)],
     ['sum', sum(machine)],
   ]);
