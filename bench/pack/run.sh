@@ -55,12 +55,13 @@ node=$here/bin/node
 
 # The system's libraries by name, and where containers put those of NVIDIA.
 find_library() {
-  { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | sed -n "s/.*[[:space:]]$1 .*x86-64.* => //p" | head -n 1 | grep . && return
+  pattern=$(echo "$1" | sed 's/\./\\./g')
+  { ldconfig -p || /sbin/ldconfig -p; } 2>/dev/null | sed -n "s/.*[[:space:]]$pattern .*x86-64.* => //p" | head -n 1 | grep . && return
   for folder in /usr/lib/x86_64-linux-gnu /usr/lib64 /usr/lib /usr/local/nvidia/lib64 /usr/local/nvidia/lib; do
     [ -e "$folder/$1" ] && echo "$folder/$1" && return
   done
 }
-[ -n "$(find_library 'libvulkan\.so\.1')" ] || {
+[ -n "$(find_library libvulkan.so.1)" ] || {
   LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/lib/vulkan; export LD_LIBRARY_PATH
   echo "The system has no Vulkan loader: the packed one is used."
 }
@@ -98,7 +99,7 @@ if [ "$adapter" = swiftshader ]; then
 fi
 gpu=$(probe) || {
   [ -z "$VK_ICD_FILENAMES$VK_DRIVER_FILES" ] &&
-    { use_icd || name_driver 'libGLX_nvidia\.so\.0' || name_driver 'libEGL_nvidia\.so\.0'; }
+    { use_icd || name_driver libGLX_nvidia.so.0 || name_driver libEGL_nvidia.so.0; }
 } || {
   drivers=$(ls /etc/vulkan/icd.d/*.json /usr/share/vulkan/icd.d/*.json 2>/dev/null | tr '\n' ' ')
   if [ -n "$adapter" ]; then fail "No GPU named $adapter was found ($(tail -n 1 "$out/probe.log"))."
