@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import type { Browser } from 'playwright-core';
-import { backendNames, disposeBackend } from '../../backends/index.js';
+import { disposeBackend } from '../../backends/index.js';
 import { startBrowser } from './browser.js';
 import { answersInNode, answersInPage, drawEmoji, type OpenOptions, type Shown, WebPage } from './webPage.js';
 
@@ -42,12 +42,10 @@ describe('the page', { timeout: 180_000 }, () => {
   /** A test that is skipped, with the reason, where no browser runs or a backend is not part of this build. */
   const inPage = (
     title: string,
-    { browser = 'plain', needs = [], ...options }: PageOptions,
+    { browser = 'plain', ...options }: PageOptions,
     run: (web: WebPage, t: TestContext) => Promise<void>,
   ) =>
     it(title, async (t) => {
-      const missing = needs.find((name) => !backendNames().includes(name));
-      if (missing) return t.skip(`this build has no ${missing} backend`);
       const running = browsers[browser];
       if (typeof running === 'string') return t.skip(running);
       const web = await WebPage.open(running, { folder, isolated: true, ...options });
@@ -96,7 +94,7 @@ describe('the page', { timeout: 180_000 }, () => {
     assert.ok(!web.server.requests.includes('/dist/web/worker.js'));
   });
 
-  inPage('WebGPU answers as in Node', { browser: 'webgpu', needs: ['webgpu'] }, async (web) => {
+  inPage('WebGPU answers as in Node', { browser: 'webgpu' }, async (web) => {
     await web.ready();
     await web.give(pictures);
     assert.equal((await web.device('webgpu'))?.works, true);
@@ -105,7 +103,7 @@ describe('the page', { timeout: 180_000 }, () => {
     assert.match(await web.page.innerText('#result .timing'), /^webgpu: /);
   });
 
-  inPage('WebGL2 answers as in Node', { needs: ['gpujs'] }, async (web) => {
+  inPage('WebGL2 answers as in Node', {}, async (web) => {
     await web.ready();
     await web.give(pictures);
     assert.equal((await web.device('gpujs'))?.works, true);
@@ -114,12 +112,30 @@ describe('the page', { timeout: 180_000 }, () => {
     assert.match(await web.page.innerText('#result .timing'), /^gpujs: /);
   });
 
-  inPage('auto takes WebGPU where there is an adapter', { browser: 'webgpu', needs: ['webgpu'] }, async (web) => {
+  inPage('auto does not take a graphics processor in software', { browser: 'webgpu' }, async (web) => {
     await web.ready();
-    assert.match((await web.device('auto'))?.note ?? '', /^Takes webgpu/);
+    assert.deepEqual(await web.device('webgpu'), {
+      works: true,
+      note: 'A graphics processor in software (google swiftshader).',
+    });
+    assert.match((await web.device('auto'))?.note ?? '', /^Takes wasm/);
   });
 
-  inPage('without an adapter WebGPU cannot be chosen, and auto takes wasm', { needs: ['webgpu'] }, async (web) => {
+  inPage('a device that is lost is told, and the next job gets a fresh one', { browser: 'webgpu' }, async (web) => {
+    await web.ready();
+    await web.give(pictures.slice(0, 1));
+    await web.choose('device', 'webgpu');
+    await web.choose('task', 'classify');
+    assert.equal((await web.run()).length, 5);
+    const session = await (web.context.browser() as Browser).newBrowserCDPSession();
+    await session.send('Browser.crashGpuProcess');
+    const [sentence] = await web.run();
+    assert.match(sentence, /^The GPU was lost .* Run it again to go on with a fresh device\.$/);
+    assert.equal(await web.page.isVisible('#restart'), true);
+    assert.equal((await web.run()).length, 5);
+  });
+
+  inPage('without an adapter WebGPU cannot be chosen, and auto takes wasm', {}, async (web) => {
     await web.ready();
     assert.deepEqual(await web.device('webgpu'), {
       works: false,
@@ -222,6 +238,4 @@ describe('the page', { timeout: 180_000 }, () => {
 
 interface PageOptions extends Partial<OpenOptions> {
   readonly browser?: 'plain' | 'webgpu';
-  /** Backends. */
-  readonly needs?: readonly string[];
 }

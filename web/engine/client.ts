@@ -79,6 +79,6 @@ export class Engine {
     this.#waiting.delete(reply.id);
     if ('output' in reply) waiting.resolve(reply.output);
     else if ('refused' in reply) waiting.reject(new EngineError(reply.refused, true));
-    else waiting.reject(new EngineError(`${reply.failed} (the engine goes on with a fresh device)`, false));
+    else waiting.reject(new EngineError(`${reply.failed} Run it again to go on with a fresh device.`, false));
   }
 }

@@ -1,5 +1,5 @@
 /** Which backends this page can compute on, and in one sentence why it cannot on the others. Runs in a worker. */
-import { backendNames } from '../../backends/index.js';
+import { autoBackend, backendNames } from '../../backends/index.js';
 import { canShareMemory, processorCount } from '../../core/runtime.js';
 import type { Device } from './protocol.js';
 
@@ -8,21 +8,23 @@ type Verdict = Omit<Device, 'name'>;
 const yes = (note: string): Verdict => ({ works: true, note });
 const no = (note: string): Verdict => ({ works: false, note });
 
-/** The preferred first. A backend that is not here is always tried. */
-const PROBES: Readonly<Record<string, () => Promise<Verdict>>> = {
-  webgpu: probeWebGpu,
+/** In the order in which they are tried after the best one. */
+const PROBES: Readonly<Record<string, (isBest: boolean) => Promise<Verdict>>> = {
   wasm: probeWasm,
+  webgpu: probeWebGpu,
   gpujs: probeWebGl,
   reference: async () => yes('Every operation as its plain definition: exact and very slow.'),
 };
 
 /** The backends of the library, the preferred first. */
 export async function findDevices(): Promise<Device[]> {
-  const known = Object.keys(PROBES);
+  const best = await autoBackend();
   const names = backendNames();
-  const ordered = [...known.filter((n) => names.includes(n)), ...names.filter((n) => !known.includes(n))];
+  const ordered = new Set([best, ...Object.keys(PROBES), ...names]);
   return await Promise.all(
-    ordered.map(async (name) => ({ name, ...(await (PROBES[name]?.() ?? yes('A backend of your own.'))) })),
+    [...ordered]
+      .filter((name) => names.includes(name))
+      .map(async (name) => ({ name, ...(await (PROBES[name]?.(name === best) ?? yes('A backend of your own.'))) })),
   );
 }
 
@@ -35,7 +37,7 @@ interface GpuInfo {
   readonly description: string;
 }
 
-async function probeWebGpu(): Promise<Verdict> {
+async function probeWebGpu(isBest: boolean): Promise<Verdict> {
   const { gpu } = navigator as { gpu?: Gpu };
   if (!gpu) {
     return globalThis.isSecureContext
@@ -47,7 +49,8 @@ async function probeWebGpu(): Promise<Verdict> {
     if (adapter === null) return no('This browser has WebGPU, but no graphics adapter for it.');
     const { vendor = '', architecture = '', description = '' } = adapter.info ?? {};
     const name = description || [vendor, architecture].filter((word) => word !== '').join(' ');
-    return yes(name === '' ? 'The graphics processor.' : `The graphics processor (${name}).`);
+    const what = isBest ? 'The graphics processor' : 'A graphics processor in software';
+    return yes(name === '' ? `${what}.` : `${what} (${name}).`);
   } catch {
     return no('This browser has WebGPU, but asking it for a graphics adapter failed.');
   }

@@ -89,8 +89,8 @@ async function run(wanted: string, job: Job, tell: Tell): Promise<Report> {
     const said = await answer((loaded as Loaded).pipeline, job, tell);
     return { said, device, loadMs: isLoaded ? null : between - start, runMs: performance.now() - between };
   } catch (error) {
-    // The device may be lost or its memory full: the next job begins with a new one.
-    if (!(error instanceof InputError)) await abandon(device);
+    // The next job begins with a new device.
+    if (!isRefusal(error)) await abandon(device);
     throw error;
   }
 }
@@ -170,6 +170,9 @@ async function answer(loadedPipeline: Pipelines[PipelineTask], job: Job, tell: T
     }
   }
 }
+
+/** Whether what was given is to blame, and not a device that is lost or whose memory is full. */
+export const isRefusal = (error: unknown): boolean => error instanceof InputError && error.name !== 'DeviceLostError';
 
 /** What of a failure a person is told. */
 export const sentenceOf = (error: unknown): string => messageOf(error).trim().split('\n')[0];

@@ -1,7 +1,6 @@
 /** Program of the engine's worker: calls in, progress and one answer out. */
 import '../../core/methods.js';
-import { InputError } from '../../core/errors.js';
-import { handlers, sentenceOf } from './engine.js';
+import { handlers, isRefusal, sentenceOf } from './engine.js';
 import type { CallName, Calls, Progress, Reply, Request } from './protocol.js';
 
 /** Progress is told this often at most: a page redraws no faster. */
@@ -26,6 +25,6 @@ self.onmessage = async ({ data }: MessageEvent<Request>) => {
     send({ id, output: await handler(input, tell) });
   } catch (error) {
     const sentence = sentenceOf(error);
-    send(error instanceof InputError ? { id, refused: sentence } : { id, failed: sentence });
+    send(isRefusal(error) ? { id, refused: sentence } : { id, failed: sentence });
   }
 };
