@@ -1,25 +1,62 @@
-/** Which kernel makes a product: estimated by rule, unless the tuner has measured it. */
+/** Which kernel makes a product: the one with the least estimated time. */
+import type { AdapterFacts, MatrixConfig } from '../device.js';
 import type { Runtime } from '../runtime.js';
-import { CONFIGS, type Config, threadsOf } from './config.js';
-import { stageSize } from './load.js';
+import {
+  CONFIGS,
+  type Config,
+  configName,
+  MATRIX_TILES,
+  type MatrixTile,
+  matrixTileName,
+  threadsOf,
+} from './config.js';
+import { sidesOf, stageSize } from './load.js';
+import { matrixMemory, suitsMatrix } from './matrix.js';
 import { layers, type Product, parts } from './product.js';
 
-/** A tile size, and the number of slices into which the depth is cut. */
-export interface Way {
-  readonly config: Config;
-  readonly slices: number;
-}
+/** Tile sizes, and the number of slices into which the depth is cut. */
+export type Way =
+  | { readonly kind: 'tile'; readonly config: Config; readonly slices: number }
+  | { readonly kind: 'matrix'; readonly config: MatrixTile; readonly unit: MatrixConfig; readonly slices: number };
+
+export const wayName = (way: Way): string =>
+  `${way.kind === 'tile' ? configName(way.config) : matrixTileName(way.config)}*${way.slices}`;
 
 /** Multiprocessors of a large GPU: WebGPU does not tell. */
 const PROCESSORS = 128;
 /** Multiplications that take as long as moving one number of scratch memory to and fro. */
 const SCRATCH_COST = 60;
 const MOST_SLICES = 64;
+/** How much faster matrix units are than the rest. */
+const MATRIX_RATE = 6;
 
 /** Tile sizes that the device can run. */
 export function runnable(rt: Runtime): readonly Config[] {
   const { maxComputeWorkgroupStorageSize: memory, maxComputeInvocationsPerWorkgroup: invocations } = rt.device.limits;
   return CONFIGS.filter((c) => 16 * c.stages * stageSize(c) <= memory && threadsOf(c) <= invocations);
+}
+
+/** The matrix unit for half floats with float32 sums that does most at once. */
+export function matrixUnit({ half, matrices, subgroupMinSize, subgroupMaxSize }: AdapterFacts): MatrixConfig | null {
+  // Subgroups of one size only: the code must know how many a workgroup has.
+  if (!half || subgroupMinSize !== subgroupMaxSize) return null;
+  const size = ({ M, N, K }: MatrixConfig) => M * N * K;
+  const suits = ({ M, N, K, componentType, resultComponentType }: MatrixConfig) =>
+    componentType === 'f16' && resultComponentType === 'f32' && [M, N, K].every((n) => n === 8 || n === 16);
+  return matrices.filter(suits).sort((x, y) => size(y) - size(x))[0] ?? null;
+}
+
+/** Tile sizes for matrix units that the device can run. */
+export function runnableMatrix(rt: Runtime, unit: MatrixConfig): readonly MatrixTile[] {
+  const { maxComputeWorkgroupStorageSize: memory, maxComputeInvocationsPerWorkgroup: most } = rt.device.limits;
+  return MATRIX_TILES.filter((tile) => {
+    const { blockM, blockN, blockK, warpsM, warpsN } = tile;
+    const threads = rt.facts.subgroupMinSize * warpsM * warpsN;
+    const moves = [blockM, blockN].every(
+      (block) => (block * blockK) % (4 * threads) === 0 && threads % (block / 4) === 0,
+    );
+    return moves && threads >= blockM && threads <= most && matrixMemory(tile, unit) <= memory;
+  });
 }
 
 /** Numbers of slices worth trying for a product of `groups` tiles. */
@@ -36,19 +73,22 @@ export function waysFor(rt: Runtime, product: Product): Way[] {
   const down = split?.along === 'rows' ? parts(split, rows) : [rows];
   const steps = split?.along === 'depth' ? Math.max(...parts(split, depth)) : depth;
   const ways: { way: Way; cost: number }[] = [];
-  for (const config of runnable(rt)) {
-    const { blockM, blockN, blockK, rate } = config;
+  const consider = ({ blockM, blockN, blockK, rate }: Config | MatrixTile, make: (slices: number) => Way) => {
     const tiles = down.reduce((n, r) => n + Math.ceil(r / blockM), 0) * Math.ceil(columns / blockN) * z;
     for (const slices of slicings(tiles, steps, blockK)) {
       const rounds = Math.ceil((tiles * slices) / PROCESSORS);
       const work = blockM * blockN * Math.ceil(steps / slices / blockK) * blockK;
       const scratch = slices > 1 ? (z * rows * columns * slices * SCRATCH_COST) / PROCESSORS : 0;
-      ways.push({ way: { config, slices }, cost: (rounds * work) / rate + scratch });
+      ways.push({ way: make(slices), cost: (rounds * work) / rate + scratch });
+    }
+  };
+  for (const config of runnable(rt)) consider(config, (slices) => ({ kind: 'tile', config, slices }));
+  const unit = matrixUnit(rt.facts);
+  if (unit && suitsMatrix(sidesOf(product))) {
+    for (const config of runnableMatrix(rt, unit)) {
+      const faster = { ...config, rate: MATRIX_RATE * config.rate };
+      consider(faster, (slices) => ({ kind: 'matrix', config, unit, slices }));
     }
   }
   return ways.sort((a, b) => a.cost - b.cost).map(({ way }) => way);
-}
-
-export function chosen(rt: Runtime, product: Product): Way {
-  return waysFor(rt, product)[0];
 }

@@ -43,3 +43,35 @@ export const configName = ({ blockM, blockN, blockK, threadM, threadN, stages }:
 /** Invocations of a workgroup. */
 export const threadsOf = ({ blockM, blockN, threadM, threadN }: Config): number =>
   (blockM * blockN) / (threadM * threadN);
+
+/** Tiles for matrix units: blockM x blockN results by warpsM x warpsN subgroups, blockK of the depth at a time. */
+export interface MatrixTile {
+  readonly blockM: number;
+  readonly blockN: number;
+  readonly blockK: number;
+  readonly warpsM: number;
+  readonly warpsN: number;
+  /** Share of the best rate that a busy GPU reaches with it. */
+  readonly rate: number;
+}
+
+const matrixTile = (
+  [blockM, blockN, blockK]: [number, number, number],
+  [warpsM, warpsN]: [number, number],
+  rate: number,
+): MatrixTile => ({ blockM, blockN, blockK, warpsM, warpsN, rate });
+
+/** A subgroup's part is a multiple of 16 x 16. */
+export const MATRIX_TILES: readonly MatrixTile[] = [
+  matrixTile([128, 128, 32], [2, 4], 1),
+  matrixTile([128, 128, 32], [2, 2], 0.95),
+  matrixTile([128, 128, 16], [2, 4], 0.8),
+  matrixTile([128, 64, 32], [4, 2], 0.75),
+  matrixTile([64, 128, 32], [2, 4], 0.75),
+  matrixTile([64, 64, 32], [2, 2], 0.6),
+  matrixTile([64, 64, 16], [2, 2], 0.5),
+  matrixTile([32, 64, 32], [2, 2], 0.4),
+];
+
+export const matrixTileName = ({ blockM, blockN, blockK, warpsM, warpsN }: MatrixTile): string =>
+  `matrix${blockM}x${blockN}x${blockK}/${warpsM}x${warpsN}`;

@@ -46,7 +46,11 @@ export const partialBuffers = ({ wide, sums }: Finish) => ({
  * (where it ends), way, layer, slice, depthStart, depthEnd, i_a, i_b. Tiles go in panels of eight rows of tiles, so that
  * neighbours share what they load.
  */
-export function placeTile({ config, sides, partial }: Pick<TileKernel, 'config' | 'sides' | 'partial'>): string {
+export function placeTile({
+  config,
+  sides,
+  partial,
+}: Pick<TileKernel, 'sides' | 'partial'> & { readonly config: Pick<Config, 'blockM' | 'blockN'> }): string {
   const { blockM, blockN } = config;
   const { split, rank } = sides;
   const part = (total: string) => `let part = p.${total} / p.all * p.before;`;
@@ -82,7 +86,10 @@ export function placeTile({ config, sides, partial }: Pick<TileKernel, 'config' 
 }
 
 /** Statements that store the four columns `value` at (row, column) if they lie in the result. */
-export function storeQuad({ finish, sides, partial }: Omit<TileKernel, 'config' | 'whole'>, value: string): string {
+export function storeQuad(
+  { finish, sides, partial }: Pick<TileKernel, 'finish' | 'sides' | 'partial'>,
+  value: string,
+): string {
   const one = (v: string, column: string): string => {
     if (!partial) return `finish(way, layer, row, ${column}, ${v});`;
     const first = sides.split === 'rows' ? ' + select(0u, part, way == 1u)' : '';
