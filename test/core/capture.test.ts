@@ -124,6 +124,17 @@ testBoth('host values inside a step are constants, also where their memory is us
   step.dispose();
 });
 
+testBoth('a step writes into no memory but its own', async () => {
+  const step = capture((x: Tensor) => scope(() => exp(affine(mul(x, x), 0.5, 0))));
+  const x = ones([4]);
+  for (let i = 0; i < 3; i++) step(x).dispose();
+  // They would get what the step has freed.
+  const others = Array.from({ length: 6 }, () => ones([4]));
+  for (let i = 0; i < 3; i++) assert.deepEqual(await taken(step(x)), await taken(scope(() => exp(affine(x, 0.5, 0)))));
+  for (const t of others) assert.deepEqual(await taken(t), [1, 1, 1, 1]);
+  for (const t of [step, x]) t.dispose();
+});
+
 testBoth('what a step writes in place goes on, and mixes with eager runs', async () => {
   const [a, b] = [0, 1].map(() => tensor([1, 2, 3]));
   const into = (state: Tensor) => (x: Tensor) => {
