@@ -3,6 +3,7 @@ import type { Kernel, View } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import { attrOf, type BinaryName, type Expr } from '../../core/expr.js';
 import { isContiguous, sameShape, sizeOf } from '../../core/layout.js';
+import type { GpuBlock } from './memory.js';
 import { input, output } from './program.js';
 import type { Runtime } from './runtime.js';
 import {
@@ -194,9 +195,32 @@ export interface MapCode {
 export function map(rt: Runtime, what: MapCode, operands: readonly View[], y: View): void {
   const n = sizeOf(y.shape);
   if (n === 0) return;
-  if (inFours(rt, operands, y)) mapFours(rt, what, operands, y, n);
+  const most = partOf(rt, operands, y);
+  if (most < n) {
+    for (let first = 0; first < n; first += most) {
+      const part = (x: View): View => (isSingle(x) ? x : flat(x, first, Math.min(most, n - first)));
+      map(rt, what, operands.map(part), part(y));
+    }
+  } else if (inFours(rt, operands, y)) mapFours(rt, what, operands, y, n);
   else mapEach(rt, what, operands, y, n);
 }
+
+/** Elements that one launch may do: fewer than all where a block is too large to be bound as one. */
+function partOf(rt: Runtime, operands: readonly View[], y: View): number {
+  const n = sizeOf(y.shape);
+  const all = [...operands.filter((x) => !isSingle(x)), y];
+  if (all.every(({ block }) => (block as GpuBlock).room <= rt.mostBound)) return n;
+  const alike = all.every((x) => sameShape(x.shape, y.shape) && isContiguous(x));
+  // Parts begin at multiples of 256 bytes of any dtype; the operands' own beginnings take some.
+  return alike ? Math.floor((rt.mostBound - 512) / (4 * 256)) * 256 : n;
+}
+
+const flat = (x: View, first: number, length: number): View => ({
+  ...x,
+  shape: [length],
+  strides: [1],
+  offset: x.offset + first,
+});
 
 const namesOf = (operands: readonly View[]): string[] => operands.map((_, i) => `x${i}`);
 

@@ -37,9 +37,7 @@ class WebGpuBackend implements Backend {
       float16: facts.half,
       matrixUnits: facts.matrices.length > 0,
       subgroups: facts.subgroups ? `${facts.subgroupMinSize} to ${facts.subgroupMaxSize}` : 'none',
-      largestTensorMB: Math.floor(
-        Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize) / 2 ** 20,
-      ),
+      largestTensorMB: Math.floor(device.limits.maxBufferSize / 2 ** 20),
     };
     const dtypes: DType[] = ['float32', 'float16', 'bfloat16', 'int32', 'uint8', 'bool'];
     const storageOnly: DType[] = facts.half ? ['bfloat16'] : ['bfloat16', 'float16'];

@@ -13,6 +13,8 @@ export interface GpuBlock extends Block {
   /** Bytes from `start` on that belong to the block. */
   readonly room: number;
   readonly slab: Slab | null;
+  /** Whether it is a part of a block that is too large to be bound as one. */
+  readonly window?: true;
 }
 
 /** A large buffer that is given out in ranges. */
@@ -132,8 +134,7 @@ export class Memory {
   }
 
   private create(size: number): { buffer: GPUBuffer; id: number } {
-    const { limits } = this.device;
-    const most = Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+    const most = this.device.limits.maxBufferSize;
     if (size > most) {
       throw new InputError(
         `This GPU has buffers of at most ${Math.floor(most / 2 ** 20)} MB, and a tensor needs ${Math.ceil(size / 2 ** 20)} MB; use a smaller model, batch or image, or the device wasm.`,

@@ -1,6 +1,7 @@
 /// <reference types="@webgpu/types" />
 /** Dispatches: cached pipelines and bind groups, one compute pass a batch, writes, reads and the errors of the device. */
 import type { Stats, View } from '../../core/backend.js';
+import { bytesOf } from '../../core/dtype.js';
 import { InputError } from '../../core/errors.js';
 import type { AdapterFacts, OpenGpu } from './device.js';
 import { Faults } from './faults.js';
@@ -127,10 +128,11 @@ export class Runtime {
   ): void {
     if (this.failure) throw this.failure;
     const { names, fields, offsets, written } = program;
-    const blocks = names.map((name) => views[name].block as GpuBlock);
+    const bound = names.map((name) => this.bindable(views[name], offsets.has(name)));
+    const blocks = bound.map(({ block }) => block);
     const { words, floats, ints } = this;
     fields.forEach(({ name, type }, i) => {
-      const value = i < offsets.size ? views[name.slice(0, -2)].offset : scalars[name];
+      const value = i < offsets.size ? bound[names.indexOf(name.slice(0, -2))].offset : scalars[name];
       if (value === undefined) throw new TypeError(`kernel ${program.key}: the scalar ${name} was not given`);
       if (type === 'f32') floats[i] = value;
       else if (type === 'i32') ints[i] = value;
@@ -138,7 +140,7 @@ export class Runtime {
     });
     let promoted = 0;
     for (let i = 0; i < blocks.length; i++) {
-      if (!offsets.has(names[i]) && views[names[i]].offset !== 0)
+      if (!offsets.has(names[i]) && bound[i].offset !== 0)
         throw new TypeError(
           `kernel ${program.key}: ${names[i]} does not begin at its block, and p.${names[i]}At is not read`,
         );
@@ -156,6 +158,32 @@ export class Runtime {
       words: words.slice(0, fields.length),
       groups: [x, y, z],
     });
+  }
+
+  /**
+   * What is bound for a view: its block, or a part of it where the block is very large or the code wants the view at the
+   * start of its array.
+   */
+  private bindable(view: View, seesOffset: boolean): { block: GpuBlock; offset: number } {
+    const { block, offset, shape, strides, dtype } = view;
+    const whole = block as GpuBlock;
+    const most = this.mostBound;
+    const size = bytesOf(dtype);
+    const moves = !seesOffset && offset > 0 && (offset * size) % 256 === 0;
+    if (whole.room <= most && !moves) return { block: whole, offset };
+    const start = offset * size - ((offset * size) % 256);
+    const last = shape.reduce((at, d, i) => at + (d - 1) * strides[i], offset);
+    const end = (last + 1) * size;
+    // Without a shape a view may reach anything.
+    if (shape.includes(0) || end - start > most) throw tooLarge(most, end - start);
+    const room = Math.min(most, whole.room - start);
+    return { block: { ...whole, start: whole.start + start, room, window: true }, offset: offset - start / size };
+  }
+
+  /** Bytes that one binding may have. */
+  get mostBound(): number {
+    const { maxStorageBufferBindingSize: most } = this.device.limits;
+    return most - (most % 256);
   }
 
   /** Copies bytes between blocks; all three numbers are multiples of 4. */
@@ -221,7 +249,7 @@ export class Runtime {
   private bindGroup(program: Program, variant: Variant, blocks: readonly GpuBlock[]): GPUBindGroup {
     let key = variant.layoutKey;
     for (const b of blocks) key += `,${b.id}`;
-    for (const b of blocks) if (b.slab) key += `/${b.start}-${b.room}`;
+    for (const b of blocks) if (b.slab || b.window) key += `/${b.start}-${b.room}`;
     let group = this.bindGroups.get(key);
     if (!group) {
       group = this.makeBindGroup(program, variant, blocks, { buffer: this.uniform, offset: 0, size: 4 * SLOT_WORDS });
@@ -361,6 +389,11 @@ export function gridOf(groups: number): [number, number, number] {
   const y = Math.ceil(groups / MOST_GROUPS);
   return [Math.ceil(groups / y), y, 1];
 }
+
+const tooLarge = (most: number, bytes: number): InputError =>
+  new InputError(
+    `This GPU computes on at most ${Math.floor(most / 2 ** 20)} MB of a tensor at once, and an operation needs ${Math.ceil(bytes / 2 ** 20)} MB; use a smaller model, batch or image, or the device wasm.`,
+  );
 
 function translated(error: GPUError): Error {
   const text = error.message.split('\n')[0];

@@ -87,11 +87,11 @@ describe('in a page that lacks something', () => {
     if (missing !== null) return t.skip(missing);
     // The limits are those that the device was given.
     const { float16, largestTensorMB } = await session.call('details', 'webgpu');
-    assert.deepEqual([float16, largestTensorMB], [false, 128]);
+    assert.deepEqual([float16, largestTensorMB], [false, 256]);
     await assertAgrees(session, 'webgpu', OPS);
     assert.match(
-      await session.call('tooLarge', 'webgpu', 2 ** 27 + 4),
-      /^This GPU has buffers of at most 128 MB, and a tensor needs \d+ MB; use [^.]+\.$/,
+      await session.call('tooLarge', 'webgpu', 2 ** 28 + 4),
+      /^This GPU has buffers of at most 256 MB, and a tensor needs \d+ MB; use [^.]+\.$/,
     );
   });
 });

@@ -4,6 +4,7 @@ import { bytesOf, type DType } from '../../../core/dtype.js';
 import { sizeOf } from '../../../core/layout.js';
 import { copy } from '../copy.js';
 import { FAULT } from '../faults.js';
+import type { GpuBlock } from '../memory.js';
 import { input, output } from '../program.js';
 import type { Runtime } from '../runtime.js';
 import { arrayType, groupsFor, loader, MAIN, storeElements, THREADS } from '../wgsl/access.js';
@@ -132,7 +133,7 @@ export const gatherRows = (rt: Runtime): Kernel => ({
           y: output(type || 'u32'),
           fault: output('atomic<u32>'),
         },
-        scalars: { n: 'u32', width: 'u32', count: 'u32', rows: 'u32', start: 'u32', kind: 'u32' },
+        scalars: { n: 'u32', width: 'u32', count: 'u32', rows: 'u32', first: 'u32', last: 'u32', kind: 'u32' },
         code: `${FAULT}
 ${loader('ids', ids.dtype, half, 'i32')}
 fn check(i: u32) {
@@ -143,12 +144,18 @@ ${whole ? '' : bitsLoader('table', table.dtype)}
 fn element(i: u32) -> ${type || 'u32'} {
   let id = u32(load_ids(p.idsAt + i / p.width));
   if (id >= p.rows) { return ${type || 'u32'}(); }
-  let at = p.start + id * p.width + i % p.width;
+  let at = p.tableAt / ${elements}u + (id - p.first) * p.width + i % p.width;
   return ${whole ? 'table[at]' : 'load_table(at)'};
+}
+// Whether the row of element i is among those that are bound; a wrong id counts as the first.
+fn isHere(i: u32) -> bool {
+  let id = u32(load_ids(p.idsAt + i / p.width));
+  let here = id >= p.first && id < p.last;
+  return select(here, p.first == 0u, id >= p.rows);
 }
 ${MAIN}
   if (t < p.count) { check(t); }
-  ${whole ? 'if (t < p.n) { y[t] = element(t); }' : storeElements(bits, false)}
+  ${whole ? 'if (t < p.n && isHere(t)) { y[t] = element(t); }' : storeElements(bits, false)}
 }`,
       }));
       const count = sizeOf(ids.shape);
@@ -158,10 +165,21 @@ ${MAIN}
         Math.ceil(count / THREADS),
       );
       const kind = indexFault(rt, 'gatherRows', 'ids', rows);
-      // The table's offset is counted in units.
-      const views = { table: { ...table, offset: 0 }, ids, y, fault: rt.faults.view };
-      const start = table.offset / elements;
-      launch(views, { n: units, width: width / elements, count, rows, start, kind }, groups);
+      // A table that is too large to be bound is looked up part by part.
+      const isLarge = (table.block as GpuBlock).room > rt.mostBound;
+      const most = isLarge && whole ? Math.floor((rt.mostBound - 256) / (width * bytesOf(table.dtype))) : rows;
+      for (let first = 0; first < Math.max(1, rows); first += most) {
+        const last = Math.min(rows, first + most);
+        const part = {
+          ...table,
+          shape: [last - first, width],
+          strides: [width, 1],
+          offset: table.offset + first * width,
+        };
+        const views = { table: isLarge ? part : table, ids, y, fault: rt.faults.view };
+        launch(views, { n: units, width: width / elements, count, rows, first, last, kind }, groups);
+        if (most === 0) break;
+      }
     };
   },
 });
