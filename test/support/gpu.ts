@@ -1,7 +1,7 @@
 /** The GPU that tests run on: the software one, so that results do not depend on the machine; AZULEJO_TEST_ADAPTER names another. */
 import { loadBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
-import { messageOf } from '../../core/errors.js';
+import { InputError } from '../../core/errors.js';
 
 export const ADAPTER = process.env.AZULEJO_TEST_ADAPTER ?? 'swiftshader';
 
@@ -10,6 +10,7 @@ export async function gpuOrReason(): Promise<Backend | string> {
   try {
     return await loadBackend('webgpu', { adapter: ADAPTER });
   } catch (error) {
-    return `no WebGPU here: ${messageOf(error)}`;
+    if (error instanceof InputError) return `no WebGPU here: ${error.message}`;
+    throw error;
   }
 }
