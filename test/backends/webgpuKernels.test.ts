@@ -162,9 +162,28 @@ describe('kernels of webgpu', { skip }, () => {
   });
 
   it('add rows in the same order every time', async () => {
-    const run = () => on(gpu, (random) => ({ y: scatterAddRows(random.floats(2000, 70), random.ids(40, 2000), 41) }));
+    const run = () => on(gpu, (random) => ({ y: scatterAddRows(random.floats(700, 70), random.ids(15, 700), 16) }));
     const first = await run();
     for (let i = 0; i < 3; i++) assert.deepEqual(Array.from((await run()).y.data), Array.from(first.y.data));
+    // From the first to the last: 1 is lost beside 1e8. A short chain and a long one, a few columns and many.
+    for (const [length, width] of [
+      [3, 1],
+      [3, 70],
+      [50, 1],
+      [50, 70],
+    ]) {
+      const values = Array.from({ length }, (_, i) => [1, 1e8, -1e8][i] ?? 0).flatMap((v) =>
+        Array<number>(width).fill(v),
+      );
+      const { y } = await on(gpu, () => ({
+        y: scatterAddRows(
+          tensor(values, { shape: [length, width] }),
+          tensor(Array(length).fill(0), { dtype: 'int32' }),
+          1,
+        ),
+      }));
+      assert.deepEqual([...new Set(Array.from(y.data))], [0], `${length} rows of ${width}`);
+    }
   });
 
   it('say which id is outside, at the next read and in the words of the reference', async () => {
