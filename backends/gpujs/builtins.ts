@@ -2,7 +2,7 @@
  * The functions that programs may call, twice: in the shading language, where functions of the driver are too coarse
  * and NaN may be optimised away unless it is told by its bits, and in JavaScript.
  */
-import { ARRAY, INTEGER, NUMBER, script } from './engine.js';
+import { ARRAY, glslHead, INTEGER, NUMBER, QUAD, script, shading } from './engine.js';
 import type { ScriptFunction } from './library.js';
 
 /** Axes over which programs find their elements. */
@@ -163,27 +163,38 @@ const BUILTINS: readonly Builtin[] = [
   { name: 'notANumber', parameters: [], glsl: 'return NOT_A_NUMBER;', js: 'return 0 / 0;' },
 ];
 
-const typeOf = (b: Builtin): string => (b.integers ? 'int' : 'float');
-const head = (b: Builtin): string =>
-  `${typeOf(b)} ${b.name}(${b.parameters.map((p) => `${typeOf(b)} ${p}`).join(', ')})`;
+const parametersOf = (b: Builtin) => b.parameters.map((p) => [p, b.integers ? INTEGER : NUMBER] as const);
+const resultOf = (b: Builtin) => (b.integers ? INTEGER : NUMBER);
 
 /** What the programs call, in the shading language. */
 export const GLSL_BUILTINS = [
-  ...BUILTINS.map((b) => ({ name: b.name, source: `${head(b)} { return ${b.name}_(${b.parameters.join(', ')}); }` })),
-  { name: 'quarter', source: 'int quarter(int i) { return i >> 2; }' },
-  { name: 'element', source: 'float element(vec4 v, int i) { return v[i & 3]; }' },
+  ...BUILTINS.map((b) =>
+    shading(b.name, parametersOf(b), resultOf(b), `return ${b.name}_(${b.parameters.join(', ')});`),
+  ),
+  shading('quarter', [['i', INTEGER]], INTEGER, 'return i >> 2;'),
+  shading(
+    'element',
+    [
+      ['v', QUAD],
+      ['i', INTEGER],
+    ],
+    NUMBER,
+    'return v[i & 3];',
+  ),
 ];
 
 /**
  * The bodies, under names with a trailing line: gpu.js writes only functions that it sees called, so that they could not
- * call each other. And all heads, because it writes them in any order.
+ * call each other.
  */
 export const GLSL_PRELUDE = [
   '#define INFINITE uintBitsToFloat(0x7f800000u)',
   '#define NOT_A_NUMBER uintBitsToFloat(0x7fc00000u)',
   'bool isNotNumber(float x) { return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u; }',
-  ...BUILTINS.map((b) => `${head({ ...b, name: `${b.name}_` })} { ${b.glsl} }`),
-  ...GLSL_BUILTINS.map(({ source }) => `${source.slice(0, source.indexOf('{'))};`),
+  // Where element i lies in a texture, and a place moved on by a step that is no wider than the texture.
+  'ivec2 spot(int i, ivec2 size) { return ivec2(i % size.x, i / size.x); }',
+  'ivec2 after(ivec2 p, ivec2 step, int width) { p += step; return p.x < width ? p : ivec2(p.x - width, p.y + 1); }',
+  ...BUILTINS.map((b) => `${glslHead(`${b.name}_`, parametersOf(b), resultOf(b))} { ${b.glsl} }`),
   '',
 ].join('\n');
 

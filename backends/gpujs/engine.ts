@@ -1,5 +1,5 @@
 /** What the two ways of running gpu.js have in common: arrays of floats, and programs over them. */
-import type { ScriptFunction } from './library.js';
+import type { ScriptFunction, ShadingFunction } from './library.js';
 
 /** Floats where the programs run. */
 export interface DeviceArray {
@@ -14,7 +14,8 @@ export interface Program {
   readonly parameters: readonly (readonly [name: string, type: ParameterType])[];
   /** Statements that end in a return. Arrays are read by `read(array, index)`, or by fours as `array[index]` if `quads`. */
   readonly body: string;
-  readonly functions?: readonly ScriptFunction[];
+  /** What it calls besides the builtins; in the shading language only where the engine `hasQuads`. */
+  readonly functions?: readonly (ScriptFunction | ShadingFunction)[];
   /** Each call computes four elements in a row and returns them as an array; only where the engine `hasQuads`. */
   readonly quads?: boolean;
 }
@@ -54,9 +55,33 @@ export function script(
   };
 }
 
-/** The functions of a program with the type that arrays have in an engine. */
-export function withArrays(functions: readonly ScriptFunction[], arrayType: string): ScriptFunction[] {
-  return functions.map((f) => ({ ...f, argumentTypes: f.argumentTypes.map((t) => (t === ARRAY ? arrayType : t)) }));
+const GLSL_TYPES: Readonly<Record<string, string>> = { [INTEGER]: 'int', [NUMBER]: 'float', [QUAD]: 'vec4' };
+
+/** The head of a function in the shading language, where an array comes with two sizes. */
+export function glslHead(
+  name: string,
+  parameters: readonly (readonly [name: string, type: string])[],
+  returnType: string,
+): string {
+  const typed = parameters.map(([p, type]) =>
+    type === ARRAY ? `sampler2D ${p}, ivec2 ${p}Size, ivec3 ${p}Shape` : `${GLSL_TYPES[type]} ${p}`,
+  );
+  return `${GLSL_TYPES[returnType]} ${name}(${typed.join(', ')})`;
+}
+
+/** A function for programs in the shading language. */
+export function shading(
+  name: string,
+  parameters: readonly (readonly [name: string, type: string])[],
+  returnType: string,
+  body: string,
+): ShadingFunction {
+  return {
+    name,
+    source: `${glslHead(name, parameters, returnType)} { ${body} }`,
+    argumentTypes: Object.fromEntries(parameters),
+    returnType,
+  };
 }
 
 /** What every kernel is made with. */

@@ -9,11 +9,19 @@ export interface ScriptFunction {
   readonly returnType: string;
 }
 
+/** The same in the shading language. */
+export interface ShadingFunction {
+  readonly name: string;
+  readonly source: string;
+  readonly argumentTypes: Readonly<Record<string, string>>;
+  readonly returnType: string;
+}
+
 export interface KernelSettings {
   readonly argumentTypes: readonly string[];
   readonly functions: readonly ScriptFunction[];
   /** Functions in the shading language, and text before them. */
-  readonly nativeFunctions?: readonly { readonly name: string; readonly source: string }[];
+  readonly nativeFunctions?: readonly ShadingFunction[];
   readonly injectedNative?: string;
   readonly output: readonly number[];
   readonly pipeline: boolean;

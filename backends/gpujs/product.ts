@@ -2,7 +2,17 @@
 import type { View } from '../../core/backend.js';
 import { sizeOf } from '../../core/layout.js';
 import { MOST_AXES } from './builtins.js';
-import { ARRAY, type DeviceArray, INTEGER, NUMBER, type ParameterType, type Program, QUAD, script } from './engine.js';
+import {
+  ARRAY,
+  type DeviceArray,
+  INTEGER,
+  NUMBER,
+  type ParameterType,
+  type Program,
+  QUAD,
+  script,
+  shading,
+} from './engine.js';
 import { collapse, positionCall, positionNumbers, positionParameters } from './layouts.js';
 import type { ScriptFunction } from './library.js';
 import { type Machine, Programs, place } from './machine.js';
@@ -34,6 +44,7 @@ export interface Ending {
   readonly names: readonly [readonly string[], readonly string[]];
 }
 
+/** What sums products from positions i and j on; positions and steps count quads where an operand is read by fours. */
 const OPERANDS = [
   ['a', ARRAY],
   ['b', ARRAY],
@@ -44,12 +55,15 @@ const OPERANDS = [
   ['bStep', INTEGER],
 ] as const;
 
-/** s += x w for four columns. */
-const addScaled = (x: string, w: string) => [0, 1, 2, 3].map((c) => `s${c} += ${x} * ${w}[${c}];`).join(' ');
-const ZEROS = 'let s0 = 0; let s1 = 0; let s2 = 0; let s3 = 0;';
-const dotted = (x: string, w: string) => [0, 1, 2, 3].map((c) => `${x}[${c}] * ${w}[${c}]`).join(' + ');
+/** A texture and a place in it, and that place moved on. */
+const quad = (array: string, place: string) => `texelFetch(${array}, ${place}, 0)`;
+const moved = (array: string, place: string, step: string) => `${place} = after(${place}, ${step}, ${array}Size.x);`;
+const EACH = [0, 1, 2, 3];
 
-/** How the operands are read; `i`, `j` and the steps count quads where an operand is read by fours. */
+/**
+ * How the operands are read. By fours it is said in the shading language: places then move on by additions, where
+ * gpu.js would divide for each element.
+ */
 const WAYS = {
   /** Number by number. */
   scalar: script(
@@ -61,47 +75,61 @@ const WAYS = {
      return s;`,
   ),
   /** Four columns of b at once. */
-  columns: script(
+  columns: shading(
     'product',
     OPERANDS,
     QUAD,
-    `${ZEROS}
-     for (let k = 0; k < count; k++) { const x = read(a, i + k * aStep); const w = b[j + k * bStep]; ${addScaled('x', 'w')} }
-     return [s0, s1, s2, s3];`,
+    `vec4 s = vec4(0.0);
+     ivec2 to = spot(j, bSize), down = spot(bStep, bSize);
+     for (int k = 0; k < count; k++) {
+       int from = i + k * aStep;
+       s += ${quad('a', 'spot(from >> 2, aSize)')}[from & 3] * ${quad('b', 'to')};
+       ${moved('b', 'to', 'down')}
+     }
+     return s;`,
   ),
   /** Four columns of b, and four numbers of a row of a. */
-  blocks: script(
+  blocks: shading(
     'product',
     OPERANDS,
     QUAD,
-    `${ZEROS}
-     for (let k = 0; k < count; k++) {
-       const x = a[i + k];
-       ${[0, 1, 2, 3].map((r) => `const w${r} = b[j + (4 * k + ${r}) * bStep];`).join(' ')}
-       ${[0, 1, 2, 3].map((r) => addScaled(`x[${r}]`, `w${r}`)).join(' ')}
+    `vec4 s = vec4(0.0);
+     ivec2 from = spot(i, aSize), to = spot(j, bSize), down = spot(bStep, bSize), next = ivec2(1, 0);
+     for (int k = 0; k < count; k++) {
+       vec4 x = ${quad('a', 'from')};
+       ${EACH.map((r) => `s += x[${r}] * ${quad('b', 'to')}; ${moved('b', 'to', 'down')}`).join(' ')}
+       ${moved('a', 'from', 'next')}
      }
-     return [s0, s1, s2, s3];`,
+     return s;`,
   ),
   /** Rows of both by fours, four rows of b at once; bStep is from row to row. */
-  rows: script(
+  rows: shading(
     'product',
     OPERANDS,
     QUAD,
-    `${ZEROS}
-     for (let k = 0; k < count; k++) {
-       const x = a[i + k];
-       ${[0, 1, 2, 3].map((r) => `const w${r} = b[j + ${r} * bStep + k];`).join(' ')}
-       ${[0, 1, 2, 3].map((r) => `s${r} += ${dotted('x', `w${r}`)};`).join(' ')}
+    `vec4 s = vec4(0.0);
+     ivec2 from = spot(i, aSize), next = ivec2(1, 0);
+     ivec2 ${EACH.map((r) => `row${r} = spot(j + ${r} * bStep, bSize)`).join(', ')};
+     for (int k = 0; k < count; k++) {
+       vec4 x = ${quad('a', 'from')};
+       s += vec4(${EACH.map((r) => `dot(x, ${quad('b', `row${r}`)})`).join(', ')});
+       ${moved('a', 'from', 'next')}
+       ${EACH.map((r) => moved('b', `row${r}`, 'next')).join(' ')}
      }
-     return [s0, s1, s2, s3];`,
+     return s;`,
   ),
   /** Rows of both by fours, one sum. */
-  dots: script(
+  dots: shading(
     'product',
     OPERANDS,
     NUMBER,
-    `let s = 0;
-     for (let k = 0; k < count; k++) { const x = a[i + k]; const w = b[j + k]; s += ${dotted('x', 'w')}; }
+    `float s = 0.0;
+     ivec2 from = spot(i, aSize), to = spot(j, bSize), next = ivec2(1, 0);
+     for (int k = 0; k < count; k++) {
+       s += dot(${quad('a', 'from')}, ${quad('b', 'to')});
+       ${moved('a', 'from', 'next')}
+       ${moved('b', 'to', 'next')}
+     }
      return s;`,
   ),
 } as const;
@@ -117,6 +145,8 @@ function wayFor(shape: readonly number[], inner: number, a: Factor, bs: readonly
   const last = shape.length - 1;
   const lead = shape.map((_, i) => i).slice(0, -1);
   const rowsOfA = a.step === 1 && inner % 4 === 0 && byFours(a, lead);
+  // Places move on, never back.
+  if (b.step < 0) return 'scalar';
   if (shape[last] % 4 === 0 && b.strides[last] === 1 && b.step % 4 === 0 && bs.every((f) => byFours(f, lead))) {
     return rowsOfA ? 'blocks' : 'columns';
   }

@@ -1,7 +1,7 @@
 /** Programs on the processor: what gpu.js offers in Node, where there is no WebGL. Device arrays are plain memory. */
 import { SCRIPT_BUILTINS } from './builtins.js';
-import { type DeviceArray, type Engine, type Program, SETTINGS, withArrays } from './engine.js';
-import type { Gpu, GpuConstructor, GpuKernel } from './library.js';
+import { ARRAY, type DeviceArray, type Engine, type Program, SETTINGS } from './engine.js';
+import type { Gpu, GpuConstructor, GpuKernel, ScriptFunction, ShadingFunction } from './library.js';
 
 class MemoryArray implements DeviceArray {
   constructor(readonly values: Float32Array) {}
@@ -10,6 +10,12 @@ class MemoryArray implements DeviceArray {
   }
   free(): void {}
 }
+
+const isScript = (f: ScriptFunction | ShadingFunction): f is ScriptFunction => Array.isArray(f.argumentTypes);
+const typed = (f: ScriptFunction): ScriptFunction => ({
+  ...f,
+  argumentTypes: f.argumentTypes.map((t) => (t === ARRAY ? TYPES.array : t)),
+});
 
 const TYPES = { array: 'Array', integer: 'Integer', number: 'Number' } as const;
 
@@ -44,7 +50,7 @@ export class ScriptEngine implements Engine {
         ...SETTINGS,
         optimizeFloatMemory: false,
         argumentTypes: parameters.map(([, type]) => TYPES[type]),
-        functions: withArrays([...SCRIPT_BUILTINS, ...functions], TYPES.array),
+        functions: [...SCRIPT_BUILTINS, ...functions.filter(isScript)].map(typed),
       });
       this.#kernels.set(program, kernel);
     }

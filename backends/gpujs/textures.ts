@@ -1,18 +1,8 @@
 /** Programs in WebGL2: arrays are float textures, four elements a pixel, and a program draws its result. */
 import { InputError } from '../../core/errors.js';
 import { GLSL_BUILTINS, GLSL_PRELUDE, GLSL_READ } from './builtins.js';
-import {
-  ARRAY,
-  type DeviceArray,
-  type Engine,
-  INTEGER,
-  NUMBER,
-  type Program,
-  QUAD,
-  SETTINGS,
-  withArrays,
-} from './engine.js';
-import type { DrawnTexture, Gpu, GpuConstructor, GpuKernel, ScriptFunction } from './library.js';
+import { ARRAY, type DeviceArray, type Engine, glslHead, type Program, QUAD, SETTINGS } from './engine.js';
+import type { DrawnTexture, Gpu, GpuConstructor, GpuKernel, ScriptFunction, ShadingFunction } from './library.js';
 
 /** The type under which gpu.js reads four floats at once. */
 const TEXTURE = 'ArrayTexture(4)';
@@ -39,16 +29,31 @@ class TextureArray implements DeviceArray {
   }
 }
 
-const GLSL_TYPES: Readonly<Record<string, string>> = {
-  [INTEGER]: 'int',
-  [NUMBER]: 'float',
-  [QUAD]: 'vec4',
-};
+const arrayType = (type: string): string => (type === ARRAY ? TEXTURE : type);
 
-/** A function's head: gpu.js writes functions in an order in which one may come before those that it calls. */
-function declaration({ name, argumentTypes, returnType }: ScriptFunction): string {
-  const types = argumentTypes.map((t) => (t === ARRAY ? 'sampler2D, ivec2, ivec3' : GLSL_TYPES[t]));
-  return `${GLSL_TYPES[returnType]} ${name}(${types.join(', ')});\n`;
+/**
+ * The functions of a program as gpu.js takes them, and their heads: it writes functions in an order in which one may
+ * come before those that it calls.
+ */
+function written(all: readonly (ScriptFunction | ShadingFunction)[]) {
+  const functions: ScriptFunction[] = [];
+  const nativeFunctions: ShadingFunction[] = [];
+  let heads = '';
+  for (const f of all) {
+    const { argumentTypes: types } = f;
+    const parameters = Object.entries(types);
+    heads += `${glslHead(
+      f.name,
+      parameters.map(([p, type]) => [`p${p}`, type] as const),
+      f.returnType,
+    )};\n`;
+    if (Array.isArray(types)) functions.push({ ...(f as ScriptFunction), argumentTypes: types.map(arrayType) });
+    else {
+      const argumentTypes = Object.fromEntries(parameters.map(([p, type]) => [p, arrayType(type)]));
+      nativeFunctions.push({ ...(f as ShadingFunction), argumentTypes });
+    }
+  }
+  return { functions, nativeFunctions, heads };
 }
 
 /** A drawing context with float textures. Throws InputError where the page has none. */
@@ -144,14 +149,15 @@ export class TextureEngine implements Engine {
 
   #build(program: Program): GpuKernel {
     const { parameters, body, functions = [], quads = false } = program;
+    const code = written([...GLSL_BUILTINS, GLSL_READ, ...functions]);
     const kernel = this.#gpu.createKernel(`function(${parameters.map(([name]) => name).join(', ')}) { ${body} }`, {
       ...SETTINGS,
       optimizeFloatMemory: !quads,
       ...(quads ? { returnType: QUAD } : {}),
       argumentTypes: parameters.map(([, type]) => TYPES[type]),
-      functions: withArrays([GLSL_READ, ...functions], TEXTURE),
-      nativeFunctions: GLSL_BUILTINS,
-      injectedNative: GLSL_PRELUDE + [GLSL_READ, ...functions].map(declaration).join(''),
+      functions: code.functions,
+      nativeFunctions: code.nativeFunctions,
+      injectedNative: GLSL_PRELUDE + code.heads,
     });
     this.#kernels.set(program, kernel);
     return kernel;
