@@ -69,6 +69,37 @@ export interface Recording {
   dispose(): void;
 }
 
+/** A kernel with the times, in milliseconds on a clock of the device's, at which it began and ended. */
+export interface TimedKernel {
+  /** What `mark` was told last before it was started. */
+  readonly owner: number;
+  readonly name: string;
+  /** Whether a recording started it again. */
+  readonly replayed: boolean;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Measures kernels where they run. */
+export interface KernelTimer {
+  /** What is started from now on belongs to this number; -1 at first. */
+  mark(owner: number): void;
+  /** Ends measuring. */
+  stop(): Promise<readonly TimedKernel[]>;
+}
+
+/** What hardware does at best. */
+export interface Ceilings {
+  /** float32 operations a second; a multiply-add counts as two. */
+  readonly float32: number;
+  /** float16 operations a second outside matrix units; null where there are none. */
+  readonly float16: number | null;
+  /** Operations a second of matrix units; null where there are none. */
+  readonly matrix: number | null;
+  /** Bytes a second that a copy reads and writes together. */
+  readonly bandwidth: number;
+}
+
 export interface Backend {
   readonly name: string;
   readonly caps: Capabilities;
@@ -97,8 +128,17 @@ export interface Backend {
   };
   /** Compiles ahead, in parallel, the kernels that `fn` would start, and starts none: its results are garbage. */
   warm?(fn: () => void): Promise<void>;
+  /**
+   * Measures variants of the kernels that were used so far, and keeps the fastest, also for later runs; the number of
+   * cases that were measured. Absent where there is nothing to choose.
+   */
+  tune?(log?: (line: string) => void): Promise<number>;
   /** Writes down what is started from now on. Absent where nothing is gained by replaying. */
   record?(): Recording;
+  /** Begins to measure every kernel; null where that can't be done. */
+  timeKernels?(): KernelTimer | null;
+  /** Measures what the hardware does at best, in about a second. */
+  ceilings?(): Promise<Ceilings>;
   /** Waits until everything started has finished. */
   sync(): Promise<void>;
   /** Ends workers and returns all memory. */

@@ -1,11 +1,12 @@
 /** The GPU backend: WGSL kernels on Dawn in Node and on `navigator.gpu` in a page. */
-import type { Backend, Block, Kernel, Recording, Stats, View } from '../../core/backend.js';
+import type { Backend, Block, Ceilings, Kernel, KernelTimer, Recording, Stats, View } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
 import { watching } from '../../core/watch.js';
 import { copy } from './copy.js';
 import { type DeviceOptions, type OpenGpu, openDevice } from './device.js';
 import { compileExpression } from './elementwise.js';
+import { loadTuning, tune } from './gemm/tuner.js';
 import { createKernels } from './kernels/index.js';
 import type { GpuBlock } from './memory.js';
 import { GpuRecording } from './recording.js';
@@ -13,7 +14,9 @@ import { Runtime } from './runtime.js';
 
 /** A webgpu backend with a device of its own; `dispose` gives it back. Throws InputError where there is no GPU. */
 export async function createBackend(options: DeviceOptions = {}): Promise<Backend> {
-  return new WebGpuBackend(await openDevice(options));
+  const backend = new WebGpuBackend(await openDevice(options));
+  await backend.loadTuning();
+  return backend;
 }
 
 class WebGpuBackend implements Backend {
@@ -99,8 +102,27 @@ class WebGpuBackend implements Backend {
     });
   }
 
+  timeKernels(): KernelTimer | null {
+    return this.runtime.startTimer();
+  }
+
+  async ceilings(): Promise<Ceilings> {
+    await this.sync();
+    const { measureCeilings } = await import('./ceilings.js');
+    return measureCeilings(this.runtime.device, this.runtime.facts);
+  }
+
   record(): Recording {
     return new GpuRecording(this.runtime);
+  }
+
+  /** What earlier runs measured on this adapter. */
+  loadTuning(): Promise<void> {
+    return loadTuning(this.runtime);
+  }
+
+  tune(log?: (line: string) => void): Promise<number> {
+    return tune(this.runtime, { log });
   }
 
   sync(): Promise<void> {

@@ -92,3 +92,17 @@ export function waysFor(rt: Runtime, product: Product): Way[] {
   }
   return ways.sort((a, b) => a.cost - b.cost).map(({ way }) => way);
 }
+
+/** The way of a name, for this product; null for a name of none that this device runs. */
+export function namedWay(rt: Runtime, product: Product, name: string): Way | null {
+  const [tile, count] = name.split('*');
+  const wanted = Number(count);
+  if (!Number.isInteger(wanted) || wanted < 1) return null;
+  const slicesFor = (blockK: number) => Math.max(1, Math.min(wanted, MOST_SLICES, Math.floor(product.depth / blockK)));
+  const config = runnable(rt).find((c) => configName(c) === tile);
+  if (config) return { kind: 'tile', config, slices: slicesFor(config.blockK) };
+  const unit = matrixUnit(rt.facts);
+  if (!unit || !suitsMatrix(sidesOf(product))) return null;
+  const matrix = runnableMatrix(rt, unit).find((c) => matrixTileName(c) === tile);
+  return matrix ? { kind: 'matrix', config: matrix, unit, slices: slicesFor(matrix.blockK) } : null;
+}
