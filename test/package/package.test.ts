@@ -219,6 +219,35 @@ console.log(useBackend, pipeline, openCheckpoint, Linear);
     for (const { path, text } of outputFiles) assert.doesNotMatch(text, /["']node:/, path);
   });
 
+  it('keeps gradients when a bundler drops what is not used', async () => {
+    const programs = [
+      `import { tensor, useBackend } from 'azulejo';
+await useBackend('reference');
+const x = tensor([3], { requiresGrad: true });
+x.mul(x).sum().backward();
+console.log(await x.grad.toArray());`,
+      `import { useBackend, tensor } from 'azulejo';
+import { Builder, Linear, mseLoss } from 'azulejo/nn';
+await useBackend('reference');
+const layer = new Linear(new Builder(), 1, 1);
+const x = tensor([[2]], { requiresGrad: true });
+mseLoss(layer.forward(x), layer.forward(x).detach().add(-3)).backward();
+console.log(await layer.bias.grad.toArray());`,
+    ];
+    for (const contents of programs) {
+      const outfile = join(app, 'bundled.mjs');
+      await build({
+        stdin: { contents, resolveDir: app },
+        outfile,
+        bundle: true,
+        format: 'esm',
+        platform: 'node',
+        external: ['sharp', 'webgpu', 'gpu.js'],
+      });
+      assert.equal(run(app, process.execPath, outfile).trim(), '[ 6 ]');
+    }
+  });
+
   it('serves the page with its model', async () => {
     const main = join(app, 'node_modules', 'azulejo', 'dist', 'cli', 'main.js');
     const server = spawn(process.execPath, [main, 'web', '--port', '0', '--json'], {

@@ -13,18 +13,26 @@ import { serve } from './server.js';
 
 /** What the page's programs use of the library; its addresses are known only there. */
 const CLASSIFY = `(async () => {
-  const { useBackend, tensor, backendNames } = await import('/dist/browser/index.js');
+  const { useBackend, tensor } = await import('/dist/browser/index.js');
   const { pipeline } = await import('/dist/browser/beit3.js');
   const { Linear, Builder } = await import('/dist/browser/nn.js');
   await useBackend('wasm', { threads: 2 });
+  const x = tensor([[1, 2], [3, 4]], { requiresGrad: true });
+  x.matmul(x).sum().backward();
   // One library: a layer of one entry takes tensors of another.
   const product = new Linear(new Builder(), 2, 3).forward(tensor([[1, 2]]));
   const [checkpoint, image] = await Promise.all(
     ['classifier.safetensors', 'photo.png'].map(async (name) => (await fetch('/made/' + name)).blob()),
   );
   const classifier = await pipeline('classify', { checkpoint, device: 'wasm', threads: 2 });
-  return { shape: product.shape, found: await classifier.run(image), names: backendNames() };
+  return { gradient: await x.grad.toArray(), shape: product.shape, found: await classifier.run(image) };
 })()`;
+
+interface Made {
+  readonly gradient: number[][];
+  readonly shape: number[];
+  readonly found: Classification[];
+}
 
 describe('the browser build', { timeout: 60_000 }, () => {
   let browser: Browser | string = 'not started';
@@ -49,7 +57,11 @@ describe('the browser build', { timeout: 60_000 }, () => {
     try {
       const page = await browser.newPage();
       await page.goto(server.address);
-      const { shape, found } = (await page.evaluate(CLASSIFY)) as { shape: number[]; found: Classification[] };
+      const { gradient, shape, found } = (await page.evaluate(CLASSIFY)) as Made;
+      assert.deepEqual(gradient, [
+        [7, 11],
+        [9, 13],
+      ]);
       assert.deepEqual(shape, [1, 3]);
       assert.equal(page.workers().length, 1);
       const checkpoint = join(folder, 'classifier.safetensors');
