@@ -204,5 +204,27 @@ export async function openDevice({ adapter: name, without = [] }: DeviceOptions 
     (f) => (adapter.features as ReadonlySet<string>).has(f) && !without.includes(f),
   ) as GPUFeatureName[];
   const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
-  return { gpu, adapter, device, facts };
+  const matrices = facts.matrices.length > 0 && (await knowsMatrices(device)) ? facts.matrices : [];
+  return { gpu, adapter, device, facts: { ...facts, matrices } };
+}
+
+/** Whether the compiler takes matrix units as our kernels spell them: the extension is experimental and has changed. */
+async function knowsMatrices(device: GPUDevice): Promise<boolean> {
+  device.pushErrorScope('validation');
+  device.createShaderModule({
+    code: `enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+var<workgroup> tile: array<f16, 2048>;
+var<workgroup> sums: array<f32, 2048>;
+@compute @workgroup_size(128)
+fn main(@builtin(subgroup_id) warp: u32, @builtin(subgroup_invocation_id) lane: u32) {
+  let left = subgroupMatrixLoad<subgroup_matrix_left<f16, 8, 8>, row_major>(&tile, warp * 8u, 40u);
+  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, 8, 8>, col_major>(&tile, warp * 8u, 40u);
+  var sum = subgroup_matrix_result<f32, 8, 8>();
+  sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
+  subgroupMatrixStore<row_major>(&sums, warp * 8u, sum, 40u);
+}`,
+  });
+  return (await device.popErrorScope()) === null;
 }
