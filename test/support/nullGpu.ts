@@ -15,15 +15,18 @@ export interface NullGpu {
   view(shape: readonly number[], dtype: DType): View;
 }
 
-/** Its facts are what the adapter says, but for those given. */
-export async function nullGpu(given: Partial<AdapterFacts> = {}): Promise<NullGpu> {
+/** Its facts are what the adapter says, but for those given; its limits are the least, but for those given. */
+export async function nullGpu(
+  given: Partial<AdapterFacts> = {},
+  requiredLimits: Record<string, number> = {},
+): Promise<NullGpu> {
   const dawn = await import('webgpu');
   Object.assign(globalThis, dawn.globals);
   const gpu = dawn.create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
   const adapter = await gpu.requestAdapter();
   if (!adapter) throw new Error('Dawn has no null adapter');
   const requiredFeatures = FEATURES.filter((f) => (adapter.features as ReadonlySet<string>).has(f)) as GPUFeatureName[];
-  const device = await adapter.requestDevice({ requiredFeatures });
+  const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
   const stats: Stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
   const rt = new Runtime({ gpu, adapter, device, facts: { ...factsOf(gpu, adapter), ...given } }, stats);
   const view = (shape: readonly number[], dtype: DType): View => ({

@@ -181,8 +181,8 @@ export const declareSum = (out: string, tiles: Tiles): string =>
     .map((name) => `var ${name} = vec4f();`)
     .join(' ');
 
-/** Statements that add T Y to a sum. */
-export function addProduct(out: string, tiles: Tiles): string {
+/** Statements that add T Y to a sum; columns from `end` on are left out. */
+export function addProduct(out: string, end: string, tiles: Tiles): string {
   const { stored, each } = tiles;
   const names = sumNames(out, tiles);
   const steps = FOUR.map((k) => {
@@ -195,7 +195,7 @@ export function addProduct(out: string, tiles: Tiles): string {
     );
     return `{ ${reads.join(' ')} ${adds.join(' ')} }`;
   });
-  return `for (var j = 0u; j < ${ACROSS}u; j++) {
+  return `for (var j = 0u; j < min(${ACROSS}u, (${end} - start + 3u) >> 2u); j++) {
     ${FOUR.map((i) => `let t${i} = T[(4u * ty + ${i}u) * ${ACROSS}u + (j ^ (ty & 7u))];`).join('\n    ')}
     ${steps.join('\n    ')}
   }`;

@@ -103,7 +103,7 @@ ${mainHead(tiles)}
     })}
     ${storeProduct('s')}
     workgroupBarrier();
-    ${addProduct('o_', tiles)}
+    ${addProduct('o_', 'p.keys', tiles)}
     workgroupBarrier();
   }
   ${alongRows('sum', (i) => `dot(all${i}, vec4f(1.0f))`, 'sum')}

@@ -130,7 +130,7 @@ ${mainHead(tiles)}
     )}
     ${storeProduct('s')}
     workgroupBarrier();
-    ${addProduct('dq_', tiles)}
+    ${addProduct('dq_', 'p.keys', tiles)}
     workgroupBarrier();
   }
   ${alongRows('sum', (i) => `dot(all${i}, vec4f(1.0f))`, 'sum')}
@@ -223,13 +223,13 @@ ${mainHead(tiles)}
     )}
     ${storeProduct('s')}
     workgroupBarrier();
-    ${addProduct('dv_', tiles)}
+    ${addProduct('dv_', 'p.queries', tiles)}
     ${dbias ? writes : ''}
     workgroupBarrier();
     ${storeProduct('g')}
     ${loadRows('Y', 'q', 'start', 'p.queries', tiles, wide, 'p.scale')}
     workgroupBarrier();
-    ${addProduct('dk_', tiles)}
+    ${addProduct('dk_', 'p.queries', tiles)}
     workgroupBarrier();
   }
   ${storeSum('dk_', 'dk', stored, 'p.keys', () => LN2, wide, tiles)}
