@@ -1,6 +1,6 @@
 /** The package's browser build in a page that has nothing else. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -8,6 +8,7 @@ import type { Browser } from 'playwright-core';
 import { disposeBackend } from '../../backends/index.js';
 import { type Classification, pipeline } from '../../beit3/index.js';
 import { writePhoto, writeTinyCheckpoint } from '../beit3/tinyModels.js';
+import { packageRoot } from '../support/fixtures.js';
 import { startBrowser } from './browser.js';
 import { serve } from './server.js';
 
@@ -79,6 +80,25 @@ describe('the browser build', { timeout: 60_000 }, () => {
         programs.filter((path) => /reference|webgpu|gpu|node|sharp/i.test(path)),
         [],
       );
+    } finally {
+      await server.close();
+    }
+  });
+
+  it('is taken by a page as the README has it', async (t) => {
+    if (typeof browser === 'string') return t.skip(browser);
+    const readme = await readFile(join(packageRoot, 'README.md'), 'utf8');
+    const [, html] = /```html\n([\s\S]*?)```/.exec(readme) ?? [];
+    const changed = html.replace('./node_modules/azulejo/', '/').replace(/'[\w.]+\.pth'/, "'classifier.safetensors'");
+    await writeFile(join(folder, 'page.html'), changed);
+    const server = await serve(folder, { isolated: false });
+    try {
+      const page = await browser.newPage();
+      const said = page.waitForEvent('console', (message) => message.type() === 'log');
+      await page.goto(`${server.address}/made/page.html`, { waitUntil: 'networkidle' });
+      await page.setInputFiles('#photo', join(folder, 'photo.png'));
+      const found = (await (await said).args()[0].jsonValue()) as Classification[];
+      assert.equal(found.length, 5);
     } finally {
       await server.close();
     }
