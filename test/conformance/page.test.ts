@@ -9,7 +9,7 @@ import { Session } from '../page/session.js';
 import type * as inPage from './inPage.js';
 import { testedOps } from './report.js';
 
-const BACKENDS: Readonly<Record<string, BackendOptions>> = { wasm: { threads: 2 }, webgpu: {} };
+const BACKENDS: Readonly<Record<string, BackendOptions>> = { wasm: { threads: 2 }, webgpu: {}, gpujs: {} };
 const RUNS = 20;
 
 describe('conformance in a page', () => {

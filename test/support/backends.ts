@@ -16,6 +16,7 @@ export type BackendName = (typeof BACKENDS)[number];
 export const TESTED: Readonly<Record<string, BackendOptions>> = {
   wasm: { threads: 2 },
   webgpu: { adapter: ADAPTER },
+  gpujs: {},
 };
 
 /** A backend that is held against the oracle, or why it can't be had here. */
