@@ -19,14 +19,18 @@ const FLAGS = { ...MODEL_FLAGS, batch: ['N', 'images; default: 32 on webgpu, els
 await main(async () => {
   const flags = flagsOf('npm run bench:model -- [FLAGS]: a forward pass of BEiT-3-base, beside PyTorch eager', FLAGS);
   if (flags === null) return;
-  const { device, adapter, threads, size, batch, repeats, dtype, replay, peerDevice, json } = modelOptions(
+  const { device, adapter, threads, size, batch, layers, repeats, dtype, replay, peerDevice, json } = modelOptions(
     flags,
     [1, 32],
   );
   const backend = await useBackend(device, { threads, adapter });
   const hardware = await hardwareOf(backend.name, adapter);
   const official = modelSpec('beit3_base_patch16_224_imageclassification');
-  const spec = { ...official, task: 'imageclassification' as const, config: { ...official.config, img_size: size } };
+  const spec = {
+    ...official,
+    task: 'imageclassification' as const,
+    config: { ...official.config, img_size: size, encoder_layers: layers },
+  };
   const model = createModel(new Builder({ dtype }), spec, { initialisation: 'magneto' }).eval();
   const image = scope(() => cast(randn([batch, 3, size, size]), dtype));
   const eager = () => scope(() => noGrad(() => model.forward(image)));
@@ -49,15 +53,17 @@ await main(async () => {
   times.sort((a, b) => a - b);
   const tokens = (size / 16) ** 2 + 1;
   // Two operations per weight and token, and two products of length 64 per head and pair of tokens.
-  const gflop = (batch * (2 * 85e6 * tokens + 12 * 4 * tokens * tokens * 768)) / 1e9;
+  const gflop = (batch * (2 * 85e6 * tokens + 12 * 4 * tokens * tokens * 768) * (layers / 12)) / 1e9;
   const [best, median] = [times[0], times[times.length >> 1]];
   const ms = (seconds: number) => `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
   const where = backend.name === 'wasm' ? `${threads} threads` : hardware;
-  console.log(`BEiT-3-base, ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}${replayed}`);
+  console.log(
+    `BEiT-3-base${layers === 12 ? '' : ` with ${layers} of 12 layers`}, ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}${replayed}`,
+  );
   console.log(`azulejo   ${ms(best)} (median ${ms(median)}), ${(gflop / best).toFixed(1)} GFLOP/s`);
 
   const script = fileURLToPath(new URL('../../bench/peers/beit3_torch.py', import.meta.url));
-  const given = { threads, size, batch, repeats, device: peerDevice, dtype };
+  const given = { threads, size, batch, layers, repeats, device: peerDevice, dtype };
   const peer = pythonPeer(
     script,
     Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]),

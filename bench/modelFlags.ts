@@ -8,6 +8,7 @@ export const MODEL_FLAGS = {
   adapter: ['NAME', 'GPU of the webgpu backend, by a part of its name'],
   threads: ['N', 'threads of the wasm backend and of PyTorch on the CPU; default: 2'],
   size: ['PIXELS', 'side of the images; default: 224'],
+  layers: ['N', 'layers of the encoder; default: 12, as BEiT-3-base has'],
   repeats: ['N', 'measured runs, after 3 that warm up; default: 5'],
   dtype: ['NAME', 'float32, or float16 where the device computes in it; default: float32'],
   replay: [null, 'capture the pass and replay it: for devices that record'],
@@ -21,6 +22,7 @@ export interface ModelOptions {
   readonly threads: number;
   readonly size: number;
   readonly batch: number;
+  readonly layers: number;
   readonly repeats: number;
   readonly dtype: 'float32' | 'float16';
   readonly replay: boolean;
@@ -45,6 +47,7 @@ export function modelOptions(
     threads: flags.whole('threads', 1, 256) ?? 2,
     size,
     batch: flags.whole('batch', 1, 4096) ?? batches[onGpu ? 1 : 0],
+    layers: flags.whole('layers', 1, 96) ?? 12,
     repeats: flags.whole('repeats', 1, 1000) ?? 5,
     dtype: flags.choice('dtype', ['float32', 'float16']) ?? 'float32',
     replay: flags.has('replay'),

@@ -61,7 +61,7 @@ function report(name: string, batch: number, { whole, ...parts }: Steps, megabyt
 await main(async () => {
   const flags = flagsOf('npm run bench:train -- [FLAGS]: training steps of BEiT-3-base, beside PyTorch eager', FLAGS);
   if (flags === null) return;
-  const { device, adapter, threads, size, batch, repeats, dtype, replay, peerDevice, json } = modelOptions(
+  const { device, adapter, threads, size, batch, layers, repeats, dtype, replay, peerDevice, json } = modelOptions(
     flags,
     [4, 32],
   );
@@ -69,7 +69,11 @@ await main(async () => {
   const hardware = await hardwareOf(backend.name, adapter);
   const half = dtype === 'float16';
   const official = modelSpec('beit3_base_patch16_224_imageclassification');
-  const spec = { ...official, task: 'imageclassification' as const, config: { ...official.config, img_size: size } };
+  const spec = {
+    ...official,
+    task: 'imageclassification' as const,
+    config: { ...official.config, img_size: size, encoder_layers: layers },
+  };
   const model = createModel(new Builder(), spec, { initialisation: 'magneto' }).train();
   const groups = layerDecayGroups(model, { layers: spec.config.encoder_layers });
   const optimiser = new AdamW(groups, { lr: 1e-4 });
@@ -133,9 +137,11 @@ await main(async () => {
   }
 
   const where = backend.name === 'wasm' ? `${threads} threads` : hardware;
-  console.log(`BEiT-3-base, a training step of ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}`);
+  console.log(
+    `BEiT-3-base${layers === 12 ? '' : ` with ${layers} of 12 layers`}, a training step of ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}`,
+  );
   const script = fileURLToPath(new URL('../../bench/peers/beit3_train_torch.py', import.meta.url));
-  const given = { threads, batch, size, device: peerDevice, dtype };
+  const given = { threads, batch, size, layers, device: peerDevice, dtype };
   let peer = steppingPeer(
     script,
     Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]),

@@ -128,7 +128,7 @@ cd "$here/app" || exit 1
 dist=$here/app/dist
 device="--device webgpu${adapter:+ --adapter $adapter}"
 if [ -n "$quick" ]; then
-  small=--quick; sizes="--batch ${batch:-1} --size 32 --repeats 1"; cases='--runs 2 --only add,linear,attention,layerNorm,sum'
+  small=--quick; sizes="--batch ${batch:-1} --size 32 --layers 1 --repeats 1"; cases='--runs 1 --only add,linear'
 else
   small=; sizes="--batch ${batch:-32} --repeats 10"; cases=
 fi

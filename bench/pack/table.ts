@@ -89,7 +89,8 @@ function kernels(report: Report): string[] {
         ]),
       ),
     );
-    if (device.name === 'webgpu') lines.push(...gates(own));
+    // In software there is nothing to reach.
+    if (device.name === 'webgpu' && !/swiftshader|llvmpipe/i.test(device.hardware)) lines.push(...gates(own));
   }
   return lines;
 }
@@ -122,6 +123,7 @@ interface Model {
   readonly what: string;
   readonly batch: number;
   readonly size: number;
+  readonly layers: number;
   readonly dtype: string;
   readonly replayed?: boolean;
   readonly seconds: number;
@@ -140,8 +142,8 @@ function models(): string[] {
     (name) => json<Model>(`${name}.json`) ?? [],
   );
   if (found.length === 0) return [];
-  const rows = found.map(({ what, batch, size, dtype, replayed, seconds, median, peer }) => [
-    `${what}${replayed ? ', replayed' : ''}`,
+  const rows = found.map(({ what, batch, size, layers, dtype, replayed, seconds, median, peer }) => [
+    `${what}${layers === 12 ? '' : `, ${layers} of 12 layers`}${replayed ? ', replayed' : ''}`,
     `${batch} x ${size} px`,
     dtype,
     `${ms(seconds)} (${ms(median)})`,

@@ -54,6 +54,7 @@ def arguments(batch):
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--batch', type=int, default=batch)
     p.add_argument('--size', type=int, default=224)
+    p.add_argument('--layers', type=int, default=12)
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
     p.add_argument('--dtype', choices=['float32', 'float16'], default='float32')
@@ -81,7 +82,7 @@ def main():
         print(json.dumps({'error': why_not(args)}))
         return
     dtype = getattr(torch, args.dtype)
-    model = Model(size=args.size).eval().to(args.device, dtype)
+    model = Model(size=args.size, layers=args.layers).eval().to(args.device, dtype)
     image = torch.randn(args.batch, 3, args.size, args.size).to(args.device, dtype)
     times = []
     with torch.no_grad():

@@ -20,7 +20,7 @@ if why_not(args):
     sys.exit()
 cuda = args.device == 'cuda'
 half = args.dtype == 'float16'
-model = Model(size=args.size).train().to(args.device)
+model = Model(size=args.size, layers=args.layers).train().to(args.device)
 optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05)
 scaler = torch.amp.GradScaler(args.device, enabled=half)
 image = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
