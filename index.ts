@@ -22,5 +22,6 @@ export { type Disposable, keep, scope } from './core/memory.js';
 export { definedOps, defineOp, type OpDefinition, type Operand, type Vjp } from './core/op.js';
 export * from './core/ops/index.js';
 export * as ops from './core/ops/index.js';
+export { type Profile, type ProfileRow, Profiler } from './core/profiler.js';
 export { defaultGenerator, Generator, type GeneratorState, manualSeed, philox } from './core/random.js';
 export { type NestedArray, Tensor, type TensorOptions, tensor } from './core/tensor.js';

@@ -64,5 +64,11 @@ export const COMMON_FLAGS: Flags = {
     default: 'the fastest',
   },
   threads: { value: 'N', help: 'CPU threads to use, at most one a core.', default: 'all cores' },
+  profile: {
+    value: 'FILE.json',
+    help: 'Tell the time, GFLOP/s and GB/s of each kernel, and write a trace for chrome://tracing.',
+    default: 'no profile; profile.json when no name follows',
+    optional: true,
+  },
   help: { help: 'Show this help.' },
 };

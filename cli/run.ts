@@ -7,6 +7,7 @@ import type { Context } from './command.js';
 import { COMMANDS } from './commands/index.js';
 import { megabytes, printable } from './format.js';
 import { commandHelp, overview } from './help.js';
+import { startProfile } from './profile.js';
 import { createLive, createProgress } from './progress.js';
 
 /** How a run ended. */
@@ -77,9 +78,13 @@ async function dispatch(argv: readonly string[]): Promise<number> {
   };
   const signals = Object.keys(INTERRUPTED) as (keyof typeof INTERRUPTED)[];
   for (const signal of signals) process.on(signal, onSignal);
+  const profiling = startProfile(args);
   try {
-    return (await command.run(args, context)) ?? 0;
+    const code = (await command.run(args, context)) ?? 0;
+    await profiling?.end(context.note);
+    return code;
   } finally {
+    profiling?.abandon();
     for (const line of lines) line.end();
     for (const signal of signals) process.off(signal, onSignal);
   }

@@ -1,17 +1,7 @@
 /// <reference types="@webgpu/types" />
 /** What an adapter can do at best: multiply-adds in a loop, a copy, and its matrix units; measured, for per cents of it. */
+import type { Ceilings } from '../../core/backend.js';
 import type { AdapterFacts, MatrixConfig } from './device.js';
-
-export interface Ceilings {
-  /** float32 operations a second; a multiply-add counts as two. */
-  readonly float32: number;
-  /** float16 operations a second outside matrix units; null without shader-f16. */
-  readonly float16: number | null;
-  /** Operations a second of the matrix units, float16 in and float32 (else float16) out; null without. */
-  readonly matrix: number | null;
-  /** Bytes a second that a copy reads and writes together. */
-  readonly bandwidth: number;
-}
 
 /** Milliseconds that one measured dispatch should take: long against the way to the GPU and back. */
 const LONG = 20;

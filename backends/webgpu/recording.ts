@@ -21,6 +21,9 @@ type Step =
       readonly words: Uint32Array<ArrayBuffer> | null;
       readonly offset: readonly [number] | null;
       readonly groups: readonly [number, number, number];
+      /** For profiles: what it is called, and whose it was when it was recorded. */
+      readonly name: string;
+      readonly owner: number;
     };
 
 const SLOT_BYTES = 256;
@@ -28,6 +31,7 @@ const SLOT_BYTES = 256;
 export class GpuRecording implements Recording {
   private readonly log: Entry[] = [];
   private readonly list: Command[] = [];
+  private readonly owners: number[] = [];
   /** Free blocks of the recording, by size class. */
   private readonly idle = new Map<number, GpuBlock[]>();
   private readonly own: GpuBlock[] = [];
@@ -82,6 +86,7 @@ export class GpuRecording implements Recording {
     if (this.mode === 'recording') {
       this.log.push({ kind: 'command', command, index: this.list.length });
       this.list.push(command);
+      this.owners.push(this.rt.timer?.owner ?? -1);
       return false;
     }
     const { command: known, index } = this.expected('command');
@@ -164,6 +169,7 @@ export class GpuRecording implements Recording {
     let pass: GPUComputePassEncoder | null = null;
     let pipeline: GPUComputePipeline | null = null;
     let group: GPUBindGroup | null = null;
+    const { timer } = this.rt;
     for (const step of steps) {
       if (step.kind === 'copy') {
         pass?.end();
@@ -172,7 +178,11 @@ export class GpuRecording implements Recording {
         encoder.copyBufferToBuffer(from.buffer, from.start + fromAt, to.buffer, to.start + toAt, bytes);
         continue;
       }
-      pass ??= encoder.beginComputePass();
+      if (timer) {
+        pass?.end();
+        pipeline = group = null;
+        pass = timer.pass(encoder, step.name, step.owner, true);
+      } else pass ??= encoder.beginComputePass();
       if (step.pipeline !== pipeline) {
         pipeline = step.pipeline;
         pass.setPipeline(pipeline);
@@ -223,6 +233,8 @@ export class GpuRecording implements Recording {
         words: slot === undefined && words.length > 0 ? (words as Uint32Array<ArrayBuffer>) : null,
         offset: slot === undefined ? null : [SLOT_BYTES * slot],
         groups: command.groups,
+        name: program.key,
+        owner: this.owners[i],
       };
     });
   }

@@ -9,6 +9,7 @@ import { type GpuBlock, Memory } from './memory.js';
 import { Pipelines } from './pipelines.js';
 import { type Definition, makeProgram, type Program, type Variant } from './program.js';
 import type { GpuRecording } from './recording.js';
+import { GpuTimer } from './timer.js';
 
 /** One step of the GPU's work, as a recording keeps it. */
 export type Command =
@@ -61,6 +62,8 @@ export class Runtime {
   readonly pipelines: Pipelines;
   /** Sees every command and every write while something is captured; then reading is refused. */
   recording: GpuRecording | null = null;
+  /** Measures every dispatch while it is set. */
+  timer: GpuTimer | null = null;
   private readonly programs = new Map<string, Program>();
   private readonly bindGroups = new Map<string, GPUBindGroup>();
   /** Keys of the bind groups that hold a buffer. */
@@ -204,7 +207,10 @@ export class Runtime {
       this.encoder.copyBufferToBuffer(from.buffer, from.start + fromAt, to.buffer, to.start + toAt, bytes);
     } else {
       const { program, variant, blocks, words, groups } = command;
-      this.pass ??= this.encoder.beginComputePass();
+      if (this.timer) {
+        this.endPass();
+        this.pass = this.timer.pass(this.encoder, program.key);
+      } else this.pass ??= this.encoder.beginComputePass();
       this.pass.setPipeline(variant.pipeline as GPUComputePipeline);
       const group = this.bindGroup(program, variant, blocks);
       if (words.length === 0) this.pass.setBindGroup(0, group);
@@ -237,6 +243,20 @@ export class Runtime {
       this.slot = 0;
     }
     this.device.queue.submit([commands]);
+  }
+
+  /** Begins to measure dispatches; null on an adapter without timestamps. */
+  startTimer(): GpuTimer | null {
+    if (!this.facts.timestamps || this.timer) return null;
+    this.flush();
+    this.timer = new GpuTimer(this.device, (timer) => {
+      this.timer = null;
+      this.encoder ??= this.device.createCommandEncoder();
+      this.endPass();
+      timer.resolve(this.encoder);
+      this.flush();
+    });
+    return this.timer;
   }
 
   /** Submits work that was encoded elsewhere, behind what is pending. */
