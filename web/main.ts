@@ -34,7 +34,6 @@ async function during<T>(
 ): Promise<T | undefined> {
   const number = ++works;
   underWay.set(number, what);
-  tell(null);
   showProgress({ what, done: 0, total: null });
   try {
     return await work(showProgress);
@@ -124,7 +123,10 @@ byId('job', HTMLFormElement).addEventListener('submit', async (event) => {
   const names = pictures.all.map(({ name }) => name);
   const device = chosen('device') ?? AUTO;
   const report = await during('Computing', (onProgress) => engine.call('run', { device, job }, onProgress));
-  if (report) showReport(report, job, names);
+  if (report) {
+    showReport(report, job, names);
+    dead.hidden = true;
+  }
   isRunning = false;
   update();
 });
@@ -137,7 +139,6 @@ byId('restart', HTMLButtonElement).addEventListener('click', () => void restart(
 
 /** Takes files of any kind: pictures, and files of a model by their names. */
 async function take(files: readonly File[]): Promise<void> {
-  tell(null);
   const ofModel = files.filter(isModelFile);
   const refused: string[] = [];
   for (const file of files.filter((f) => !ofModel.includes(f))) {
@@ -158,6 +159,16 @@ byId('emoji-form', HTMLFormElement).addEventListener('submit', async (event) => 
   const text = byId('emoji', HTMLInputElement).value.trim();
   if (text !== '') await drawEmoji(text).then((file) => pictures.add(file), tell);
 });
+// What a person does next takes the last error away; selecting its text does not.
+for (const kind of ['submit', 'change', 'drop', 'paste', 'click']) {
+  document.addEventListener(
+    kind,
+    ({ target }) => {
+      if (kind !== 'click' || (target instanceof Element && target.closest('button'))) tell(null);
+    },
+    true,
+  );
+}
 document.addEventListener('dragover', (event) => {
   event.preventDefault();
   document.body.classList.add('dragging');
