@@ -1,0 +1,211 @@
+/** Attention on webgpu: odd sizes, masks, dropout, gradients and what they add up to, launches, half floats. */
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import { createBackend } from '../../backends/webgpu/index.js';
+import type { Backend } from '../../core/backend.js';
+import { setDefaultBackend } from '../../core/device.js';
+import { call } from '../../core/dispatch.js';
+import type { DType } from '../../core/dtype.js';
+import { definedOps, type OpDefinition } from '../../core/op.js';
+import { add, attention, mul, sum } from '../../core/ops/index.js';
+import { Generator } from '../../core/random.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
+import { disposeBackend, loadBackend } from '../../index.js';
+import { ADAPTER, gpuOrReason } from '../support/gpu.js';
+import { checkShaders, nullGpu } from '../support/nullGpu.js';
+import { compareOn, Oracle } from '../support/run.js';
+import type { Input, LayoutName, Trial } from '../support/samples.js';
+import { readAll, withoutLeak } from '../support/values.js';
+
+const found = await gpuOrReason();
+const skip = typeof found === 'string' ? found : false;
+const gpu = found as Backend;
+const oracle = new Oracle(await loadBackend('reference'));
+const op = definedOps().get('attention') as OpDefinition;
+
+after(() => disposeBackend('webgpu'));
+
+interface Case {
+  readonly sizes: readonly [B: number, Lq: number, Lk: number, H: number, d: number];
+  /** Values of the key padding, or whether there is one. */
+  readonly padding?: boolean | readonly number[];
+  readonly bias?: Input;
+  readonly dropout?: number;
+  readonly layout?: LayoutName;
+}
+
+/** What is left of the gradient of the keys' bias; without the correction it is ten times as much. */
+const BIAS_REST = 6e-7;
+
+/** Sizes and dtypes of heads. */
+const WIDTHS: readonly (readonly [number, DType])[] = [
+  [64, 'float16'],
+  [128, 'float16'],
+  [64, 'float32'],
+  [30, 'float16'],
+];
+
+const STATE = { seed: [7, 9], counter: [0xfffffffe, 3] } as const;
+
+function trialOf({ sizes, padding, bias, dropout = 0, layout = 'contiguous' }: Case): Trial {
+  const [B, Lq, Lk, H, d] = sizes;
+  const q = { shape: [B, Lq, H, d] };
+  const k = { shape: [B, Lk, H, d] };
+  const barred: Input | null = padding
+    ? { shape: [B, Lk], dtype: 'bool', values: padding === true ? undefined : padding }
+    : null;
+  const attrs = { scale: 1 / Math.sqrt(d), dropout, ...STATE };
+  return { op, sample: { inputs: [q, k, k, barred, bias ?? null], attrs }, dtype: 'float32', layout, seed: 3 };
+}
+
+/** Runs `make` on the GPU; its tensors are freed. */
+async function onGpu<K extends string>(make: () => Record<K, Tensor>) {
+  const before = setDefaultBackend(gpu);
+  try {
+    return await withoutLeak(gpu, () => readAll(make));
+  } finally {
+    setDefaultBackend(before);
+  }
+}
+
+const normal = (shape: readonly number[], seed: number): Tensor =>
+  tensor(new Generator(seed).normal(shape.reduce((n, s) => n * s, 1)), { shape });
+
+/** The gradient of the keys, of a weighted sum of attention between numbers around `mean`. */
+function keyGradient([B, Lq, Lk, H, d]: Case['sizes'], mean: number): Tensor {
+  const [q, k, v] = [Lq, Lk, Lk].map((L, i) => add(normal([B, L, H, d], i + 1), mean));
+  k.requireGrad();
+  sum(mul(attention(q, k, v), normal([B, Lq, H, d], 5))).backward();
+  const { grad } = k;
+  k.grad = null;
+  return grad as Tensor;
+}
+
+describe('attention on webgpu', { skip }, () => {
+  it('is that of the reference, and so are its gradients, for sizes around those of tiles', async () => {
+    const cases: Case[] = [
+      { sizes: [1, 33, 65, 2, 64] },
+      { sizes: [2, 64, 32, 1, 32] },
+      { sizes: [1, 66, 31, 2, 20], padding: true },
+      { sizes: [2, 1, 97, 3, 64], padding: true },
+      { sizes: [1, 70, 5, 1, 3], layout: 'transposed' },
+      { sizes: [1, 17, 40, 2, 30], layout: 'sliced', padding: true },
+      { sizes: [1, 12, 40, 1, 128] },
+    ];
+    for (const c of cases) assert.equal(await compareOn(oracle, gpu, trialOf(c)), 5);
+  });
+
+  it('adds a bias of any strides and gives its gradient', async () => {
+    const sizes = [2, 19, 37, 2, 8] as const;
+    for (const shape of [[2, 2, 19, 37], [37], [2, 1, 1, 37], [2, 19, 1]]) {
+      assert.equal(await compareOn(oracle, gpu, trialOf({ sizes, bias: { shape }, padding: true })), 6);
+    }
+    const sliced = trialOf({ sizes, bias: { shape: [19, 37] }, layout: 'sliced' });
+    assert.equal(await compareOn(oracle, gpu, sliced), 6);
+  });
+
+  it('drops the weights that the decomposition drops, forward and backward', async () => {
+    // Four neighbours share a block of random words only where the number of keys is a multiple of four.
+    for (const keys of [33, 34, 35, 36]) {
+      assert.equal(await compareOn(oracle, gpu, trialOf({ sizes: [2, 21, keys, 2, 16], dropout: 0.4 })), 5);
+    }
+    const bias = { shape: [2, 1, 21, 37] };
+    assert.equal(await compareOn(oracle, gpu, trialOf({ sizes: [2, 21, 37, 2, 5], dropout: 0.1, bias })), 6);
+  });
+
+  it('gives zeros where there is nothing to attend to', async () => {
+    const sizes = [2, 18, 35, 1, 8] as const;
+    const padding = Array.from({ length: 70 }, (_, i) => (i < 35 || i % 3 === 0 ? 1 : 0));
+    assert.equal(await compareOn(oracle, gpu, trialOf({ sizes, padding })), 5);
+    const values = Array.from({ length: 18 * 35 }, (_, i) =>
+      Math.floor(i / 35) % 2 === 0 || i % 35 < 33 ? Number.NEGATIVE_INFINITY : 0.5,
+    );
+    assert.equal(await compareOn(oracle, gpu, trialOf({ sizes, bias: { shape: [18, 35], values } })), 6);
+    const [o, lse] = await onGpu(() => {
+      const [q, k] = [normal([2, 18, 1, 8], 1), normal([2, 35, 1, 8], 2)];
+      const barred = tensor(padding, { shape: [2, 35], dtype: 'bool' });
+      const [o, lse] = call(op, [q, k, k, barred, null], { scale: 1, dropout: 0, ...STATE });
+      return { o: o.slice(0, 0, 1), lse: lse.slice(0, 0, 1) };
+    }).then((r) => [r.o, r.lse]);
+    assert.deepEqual([...new Set([...Array.from(o.data), ...Array.from(lse.data)])], [0]);
+  });
+
+  it("a query's score gradients cancel: the gradient of the keys' bias is rounding alone", async () => {
+    const { k } = await onGpu(() => ({ k: keyGradient([1, 200, 197, 1, 16], 4) }));
+    const total = new Float64Array(16);
+    let size = 0;
+    Array.from(k.data).forEach((g, i) => {
+      total[i % 16] += g;
+      size += g * g;
+    });
+    const left = Math.hypot(...total) / Math.sqrt(size);
+    assert.ok(left < BIAS_REST, `${left} of the gradients' norm is left`);
+  });
+
+  it('is one launch forward and two backward, and the same every time', async () => {
+    const counts: number[] = [];
+    const results = [];
+    for (let i = 0; i < 2; i++) {
+      results.push(
+        await onGpu(() => {
+          const [q, k] = [normal([1, 40, 2, 64], 1), normal([1, 50, 2, 64], 2)];
+          const barred = tensor(
+            Array.from({ length: 50 }, (_, j) => (j > 44 ? 1 : 0)),
+            { shape: [1, 50], dtype: 'bool' },
+          );
+          const attrs = { scale: 0.125, dropout: 0.1, ...STATE };
+          const backward = definedOps().get('attentionBackward') as OpDefinition;
+          counts.push(gpu.stats.launches);
+          const [o, lse] = call(op, [q, k, k, barred, null], attrs);
+          counts.push(gpu.stats.launches);
+          const [dq, dk, dv] = call(backward, [o, q, k, k, o, lse, barred, null], { ...attrs, biasGrad: false });
+          counts.push(gpu.stats.launches);
+          return { o, lse, dq, dk, dv };
+        }),
+      );
+    }
+    assert.deepEqual([counts[1] - counts[0], counts[2] - counts[1]], [1, 2]);
+    for (const name of ['o', 'lse', 'dq', 'dk', 'dv'] as const) {
+      assert.deepEqual(results[1][name].data, results[0][name].data);
+    }
+  });
+
+  it('works without immediates and subgroups', async () => {
+    const plain = await createBackend({ adapter: ADAPTER, without: ['immediates', 'subgroups'] });
+    try {
+      assert.equal(await compareOn(oracle, plain, trialOf({ sizes: [2, 9, 34, 2, 8], padding: true })), 5);
+    } finally {
+      await plain.dispose();
+    }
+  });
+
+  it('compiles for half floats, all masks and tiles of every size', async () => {
+    const keys = new Set<string>();
+    for (const memory of [49152, 32768, 16384]) {
+      const none = await nullGpu({ half: true });
+      const { kernels, view } = none;
+      const check = () => {
+        for (const [d, dtype] of WIDTHS) {
+          for (const masked of [false, true]) {
+            const [B, Lq, Lk, H] = [2, 70, 50, 2];
+            const q = view([B, Lq, H, d], dtype);
+            const k = view([B, Lk, H, d], dtype);
+            const lse = view([B, H, Lq], 'float32');
+            const masks = masked ? [view([B, Lk], 'bool'), view([B, H, Lq, Lk], dtype)] : [null, null];
+            const attrs = { scale: 0.1, dropout: masked ? 0.1 : 0, ...STATE, biasGrad: masked };
+            kernels.get('attention')?.plan([q, k, k, ...masks], attrs, [q, lse])?.([q, lse]);
+            const grads = [q, k, k, ...(masked ? [view([B, H, Lq, Lk], 'float32')] : [])];
+            kernels.get('attentionBackward')?.plan([q, q, k, k, q, lse, ...masks], attrs, grads)?.(grads);
+          }
+        }
+      };
+      const limits = { maxComputeWorkgroupStorageSize: memory, maxStorageBuffersPerShaderStage: 10 };
+      for (const key of await checkShaders(none, limits, check)) keys.add(key);
+      await none.rt.dispose();
+    }
+    const rows = (name: string) =>
+      [...keys].filter((k) => k.startsWith(name) && k.includes('float16')).map((k) => /:(\d+)x64:/.exec(k)?.[1] ?? '');
+    assert.deepEqual(new Set(rows('attention:')), new Set(['', '64', '32', '16']));
+    assert.deepEqual(new Set(rows('attentionBackward:k')), new Set(['', '32', '8']));
+  });
+});
