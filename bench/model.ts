@@ -11,7 +11,7 @@ import { cast, randn } from '../core/ops/index.js';
 import { Builder } from '../nn/builder.js';
 import { flagsOf, main } from './flags.js';
 import { hardwareOf } from './hardware.js';
-import { MODEL_FLAGS, modelOptions } from './modelFlags.js';
+import { MODEL_FLAGS, modelOptions, tuneBy } from './modelFlags.js';
 import { pythonPeer } from './peer.js';
 
 const FLAGS = { ...MODEL_FLAGS, batch: ['N', 'images; default: 32 on webgpu, else 1'] } as const;
@@ -34,6 +34,7 @@ await main(async () => {
   const model = createModel(new Builder({ dtype }), spec, { initialisation: 'magneto' }).eval();
   const image = scope(() => cast(randn([batch, 3, size, size]), dtype));
   const eager = () => scope(() => noGrad(() => model.forward(image)));
+  await tuneBy(backend, () => eager().dispose());
   const step = replay ? capture(() => noGrad(() => model.forward(image))) : null;
   const forward = step ?? eager;
   const times: number[] = [];

@@ -1,5 +1,6 @@
 /** What both benchmarks of whole models can be told. */
 import { backendNames } from '../backends/index.js';
+import type { Backend } from '../core/backend.js';
 import { InputError } from '../core/errors.js';
 import type { Given } from './flags.js';
 
@@ -54,4 +55,12 @@ export function modelOptions(
     peerDevice: flags.choice('peer-device', ['cpu', 'cuda']) ?? (onGpu ? 'cuda' : 'cpu'),
     json: flags.text('json'),
   };
+}
+
+/** Lets a backend that chooses between kernels by measuring see what `run` computes, and choose. */
+export async function tuneBy(backend: Backend, run: () => void): Promise<void> {
+  if (!backend.tune) return;
+  run();
+  const cases = await backend.tune();
+  if (cases > 0) console.log(`tuned ${cases} classes of products`);
 }

@@ -20,7 +20,7 @@ import { crossEntropy } from '../nn/losses.js';
 import { AdamW } from '../nn/optim.js';
 import { flagsOf, main } from './flags.js';
 import { hardwareOf } from './hardware.js';
-import { MODEL_FLAGS, modelOptions } from './modelFlags.js';
+import { MODEL_FLAGS, modelOptions, tuneBy } from './modelFlags.js';
 import { steppingPeer } from './peer.js';
 
 const FLAGS = { ...MODEL_FLAGS, batch: ['N', 'images; default: 32 on webgpu, else 4'] } as const;
@@ -86,6 +86,13 @@ await main(async () => {
   const image = randn([batch, 3, size, size]);
   const label = tensor(Int32Array.from({ length: batch }, (_, i) => (i * 37) % 1000));
 
+  await tuneBy(backend, () =>
+    scope(() => {
+      const forward = () => crossEntropy(model.forward(image), label);
+      (half ? autocast(backend, forward) : forward()).backward();
+      optimiser.zeroGrad();
+    }),
+  );
   const captured = replay
     ? capture(() => {
         const loss = crossEntropy(model.forward(image), label);

@@ -1,33 +1,20 @@
 /** Measured ceilings of a backend: what its per cents are of. */
 
-import { measureCeilings } from '../../backends/webgpu/ceilings.js';
-import { openDevice } from '../../backends/webgpu/device.js';
-import type { Backend } from '../../core/backend.js';
+import type { Backend, Ceilings } from '../../core/backend.js';
 import { contiguousStrides } from '../../core/layout.js';
 import { scope } from '../../core/memory.js';
 import { matmul } from '../../core/ops/index.js';
 import { tensor } from '../../core/tensor.js';
 
-export interface Ceiling {
-  /** Operations a second in float32, in float16, and in float16 on matrix units; null where there are none. */
-  readonly float32: number;
-  readonly float16: number | null;
-  readonly matrix: number | null;
-  /** Bytes a second, read and written. */
-  readonly bandwidth: number;
+export interface Ceiling extends Ceilings {
   /** How it was measured. */
   readonly how: string;
 }
 
-export async function ceilingOf(backend: Backend, adapter: string | undefined, quick: boolean): Promise<Ceiling> {
-  if (backend.name !== 'webgpu') return measured(backend, quick);
-  // A device of its own: nothing of the backend's is in its way.
-  const { device, facts } = await openDevice({ adapter });
-  try {
-    return { ...(await measureCeilings(device, facts)), how: 'multiply-adds in a loop; a copy' };
-  } finally {
-    device.destroy();
-  }
+/** What the backend measures itself, or what its own best product and copy reach. */
+export async function ceilingOf(backend: Backend, quick: boolean): Promise<Ceiling> {
+  if (!backend.ceilings) return measured(backend, quick);
+  return { ...(await backend.ceilings()), how: 'multiply-adds in a loop; a copy' };
 }
 
 /** The best block of a matrix product, and the best copy, that the backend itself reaches. */

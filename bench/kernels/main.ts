@@ -16,6 +16,7 @@ const FLAGS = {
   dtype: ['NAME', 'only float32 or only float16'],
   scale: ['X', 'fraction of the whole problems (1: batch 32); default: calls of about 20 ms'],
   quick: [null, 'smaller problems and less time for each: to see that it works'],
+  untuned: [null, 'without measuring tile sizes before (webgpu measures each class of products once and remembers)'],
   json: ['FILE', 'write the figures to this file, too'],
   against: [null, 'beside other frameworks, those that are installed'],
   peers: ['DIR', 'where their packages are installed; default: node_modules'],
@@ -47,6 +48,7 @@ await main(async () => {
     dtypes: dtype && [dtype],
     scale: flags.number('scale', 1e-6, 1),
     quick: flags.has('quick'),
+    untuned: flags.has('untuned'),
     onDevice: (d) => {
       for (const line of deviceLines(d)) console.log(line);
     },

@@ -21,6 +21,8 @@ export interface KernelOptions {
   /** Fraction of the whole problems; default: what a call of about 20 ms takes. */
   readonly scale?: number;
   readonly quick?: boolean;
+  /** Leaves out the measuring of variants that a backend may do before. */
+  readonly untuned?: boolean;
   readonly dtypes?: readonly DType[];
   readonly peers?: readonly Peer[];
   /** Told of each device and row as it comes. */
@@ -131,7 +133,7 @@ async function open(name: string, options: KernelOptions): Promise<{ backend: Ba
   try {
     const { threads, adapter } = options;
     const backend = await loadBackend(name, { threads, adapter });
-    const ceiling = await ceilingOf(backend, adapter, options.quick ?? false);
+    const ceiling = await ceilingOf(backend, options.quick ?? false);
     return { backend, device: { name, hardware: await hardwareOf(name, adapter), ceiling } };
   } catch (error) {
     // A backend that was asked for by name, or a name that does not exist, is no reason to go on.
@@ -168,6 +170,11 @@ async function measure(
   let problem: Problem | null = null;
   try {
     const ready = (problem = Problem.create(of, sizes, dtype, backend));
+    if (backend.tune && !options.untuned && !of.written) {
+      // What is checked and timed is what the tuner chose; a call that writes in place would be one too many.
+      ready.call();
+      await backend.tune();
+    }
     const { error, holds, referenceRate, referenceSizes } = await check(of, sizes, dtype, ready, oracle);
     if (!holds) return { ...named, error, failed: 'wrong: not what the reference backend computes' };
     const timing = await time(
