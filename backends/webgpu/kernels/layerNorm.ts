@@ -52,8 +52,8 @@ function forward(rt: Runtime): Kernel {
             const scaled = has(w) ? `${value} * ${vectorAt(w, 'c', teams)}` : value;
             return `y[at + c] = ${stored}(${has(b) ? `${scaled} + ${vectorAt(b, 'c', teams)}` : scaled});`;
           };
-          const write = passes.pass(() => put('wA', 'bA'));
-          const second = passes.pass(() => put('wB', 'bB'));
+          const write = passes.pass(() => put('wA', 'bA'), 'writes');
+          const second = passes.pass(() => put('wB', 'bB'), 'writes');
           return {
             buffers: {
               x: input(vectorArray(x.dtype, teams, half)),
@@ -75,7 +75,7 @@ ${teamReduction('teamSum', 'add', 'f32', teams.team, facts)}
 ${head}
   let row = group * ${rowsAtOnce(teams)}u + lane / ${teams.team}u;
   let inside = row < p.rows;
-  let at = row * p.columns;
+  let at = min(row, p.rows - 1u) * p.columns;
   ${passes.load}
   var sums = ${type}();
   ${passes.pass(() => 'sums += v;')}

@@ -105,9 +105,9 @@ ${head}
     ${passes.load}
     var sums = ${type}();
     var products = ${type}();
-    ${passes.pass(() => `v = (v - mean) * rstd; dw = fma(g, v, dw); db += g; ${scaled} sums += g; products = fma(g, v, products);`)}
+    ${passes.pass(() => `v = (v - mean) * rstd; dw = fma(g, v, dw); db += g; ${scaled} sums += g; products = fma(g, v, products);`, 'writes')}
     let average = teamSum(vec2f(${total('sums', teams)}, ${total('products', teams)})) / p.width;
-    ${passes.pass(() => `dx[at + c] = ${stored}(rstd * (g - average.x - v * average.y));`)}
+    ${passes.pass(() => `dx[at + c] = ${stored}(rstd * (g - average.x - v * average.y));`, 'writes')}
   }
   ${partials.join('\n  ')}
 }`,

@@ -43,26 +43,26 @@ const SOFTMAX: RowCode = (teams, passes) => {
   var sums = ${teams.type}();
   ${passes.pass(() => `{ let d = a - ${teams.type}(top); a = ${e}; sums += a; }`)}
   let all = teamSum(${total('sums', teams)});
-  ${passes.pass(() => `${again} put(c, a / all);`)}`;
+  ${passes.pass(() => `${again} put(c, a / all);`, 'writes')}`;
 };
 
 const LOG_SOFTMAX: RowCode = (teams, passes) => `${largest(teams, passes)}
   var sums = ${teams.type}();
   ${passes.pass(() => `{ let d = a - ${teams.type}(top); sums += ${exps('d', teams)}; }`)}
   let all = log_(teamSum(${total('sums', teams)}));
-  ${passes.pass(() => 'put(c, (a - top) - all);')}`;
+  ${passes.pass(() => 'put(c, (a - top) - all);', 'writes')}`;
 
 /** dx = y (dy - sum(dy y)) */
 const SOFTMAX_BACKWARD: RowCode = (teams, { pass }) => `var sums = ${teams.type}();
   ${pass(() => 'sums = fma(a, b, sums);')}
   let all = teamSum(${total('sums', teams)});
-  ${pass(() => 'put(c, b * (a - all));')}`;
+  ${pass(() => 'put(c, b * (a - all));', 'writes')}`;
 
 /** dx = dy - e^y sum(dy) */
 const LOG_SOFTMAX_BACKWARD: RowCode = (teams, { pass }) => `var sums = ${teams.type}();
   ${pass(() => 'sums += a;')}
   let all = teamSum(${total('sums', teams)});
-  ${pass(() => `{ let d = b; put(c, a - ${exps('d', teams)} * all); }`)}`;
+  ${pass(() => `{ let d = b; put(c, a - ${exps('d', teams)} * all); }`, 'writes')}`;
 
 function rowKernel(rt: Runtime, name: string, code: RowCode): Kernel {
   const { facts } = rt;
@@ -101,7 +101,7 @@ fn put(c: u32, v: ${teams.type}) { y[at + c] = ${stored}(v); }
 ${head}
   let row = group * ${rowsAtOnce(teams)}u + lane / ${teams.team}u;
   let inside = row < p.rows;
-  at = row * p.columns;
+  at = min(row, p.rows - 1u) * p.columns;
   ${passes.load}
   ${code(teams, passes)}
 }`),

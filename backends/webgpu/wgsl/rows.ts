@@ -16,6 +16,8 @@ export interface Teams {
   readonly team: number;
   /** Vectors that an invocation holds; 0: too many to hold. */
   readonly held: number;
+  /** Whether every invocation holds as many. */
+  readonly even: boolean;
   /** Elements of a vector. */
   readonly lanes: 1 | 4;
   /** Vectors to a row. */
@@ -44,10 +46,11 @@ export function teamsFor(
   let team = Math.min(THREADS, Math.max(32, facts.subgroups ? facts.subgroupMaxSize : 32));
   while (team < THREADS && columns > held * team) team *= 2;
   const count = Math.ceil(columns / team);
-  return { team, held: count <= MOST_HELD ? count : 0, lanes, columns, type: wide ? 'vec4f' : 'f32' };
+  const even = columns === count * team;
+  return { team, held: count <= held ? count : 0, even, lanes, columns, type: wide ? 'vec4f' : 'f32' };
 }
 
-export const teamsKey = ({ team, held, lanes }: Teams): string => `${team}x${held}x${lanes}`;
+export const teamsKey = ({ team, held, even, lanes }: Teams): string => `${team}x${held}${even ? '' : '-'}x${lanes}`;
 
 /** Rows that a workgroup has at a time. */
 export const rowsAtOnce = ({ team }: Teams): number => THREADS / team;
@@ -130,12 +133,18 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(num_workgroups) group_c
   };
 }
 
-/** Registers of a row. `load` gives the vector of column c; the row counts where `inside` holds. */
+/**
+ * Registers of a row, whose first vector is `at`. The row counts where `inside` holds; `at` must lie within the array
+ * also where it does not.
+ */
 export interface RowPasses {
   /** Fills the registers: to be said before the first pass, and again for each row. */
   readonly load: string;
-  /** Statements for every vector of the row: `v` is its name (to be written too, in registers), `c` its column. */
-  pass(body: (v: string) => string): string;
+  /**
+   * Statements for every vector of the row: `v` is its name (to be written too, in registers), `c` its column. Those that
+   * only read may also run where `inside` does not hold.
+   */
+  pass(body: (v: string) => string, effect?: 'reads' | 'writes'): string;
 }
 
 /**
@@ -147,7 +156,7 @@ export function rowPasses(
   loads: Readonly<Record<string, string>>,
   kept: readonly string[] = [],
 ): RowPasses {
-  const { team, held, type } = teams;
+  const { team, held, even, type } = teams;
   const names = Object.keys(loads);
   const turns = Array.from({ length: held }, (_, k) => k);
   if (held === 0) {
@@ -157,21 +166,24 @@ export function rowPasses(
       pass: (body) => `if (inside) { for (var c = me; c < p.columns; c += ${team}u) { ${read} ${body(names[0])} } }`,
     };
   }
+  // Without a condition all loads of a row are under way at once.
+  const when = (k: number, condition: string) =>
+    even ? condition : `if (${condition ? 'inside && ' : ''}me + ${k * team}u < p.columns) `;
   return {
     load: turns
       .map((k) => {
         const declared = names.map((name) => `var ${name}${k} = ${type}();`).join(' ');
         const read = names.map((name) => `${name}${k} = ${loads[name]};`).join(' ');
-        return `${declared} if (inside && me + ${k * team}u < p.columns) { let c = me + ${k * team}u; ${read} }`;
+        return `${declared} ${when(k, '')}{ let c = me + ${k * team}u; ${read} }`;
       })
       .join('\n  '),
-    pass: (body) =>
+    pass: (body, effect = 'reads') =>
       turns
         .map((k) => {
           // Within the block each array goes by its own name.
           const own = [...names, ...kept];
           const text = own.reduce((t, name) => t.replace(new RegExp(`\\b${name}\\b`, 'g'), name + k), body(names[0]));
-          return `if (inside && me + ${k * team}u < p.columns) { let c = me + ${k * team}u; ${text} }`;
+          return `${when(k, effect === 'writes' ? 'if (inside) ' : '')}{ let c = me + ${k * team}u; ${text} }`;
         })
         .join('\n  '),
   };
