@@ -82,9 +82,10 @@ name_driver() {
   unset VK_ICD_FILENAMES VK_DRIVER_FILES; return 1
 }
 
-# A driver's own ICD file in a folder that the loader does not look into.
+# One driver's ICD file after the other, also in folders that the loader may not look into.
 use_icd() {
-  for file in /usr/local/nvidia/share/vulkan/icd.d/*.json /usr/local/share/vulkan/icd.d/*.json; do
+  for file in /etc/vulkan/icd.d/*.json /usr/share/vulkan/icd.d/*.json /usr/local/share/vulkan/icd.d/*.json \
+    /usr/local/nvidia/share/vulkan/icd.d/*.json; do
     [ -e "$file" ] || continue
     VK_ICD_FILENAMES=$file; VK_DRIVER_FILES=$file; export VK_ICD_FILENAMES VK_DRIVER_FILES
     gpu=$(probe) && return 0

@@ -83,6 +83,24 @@ test('a wrong result is seen: the first operand differs by a thousandth', async 
   }
 });
 
+test('half floats: the check rounds the operands as the device has them', async () => {
+  // wasm stores them and computes in float32: all that is left is the rounding of the results.
+  const [wasm, oracle] = [await loadBackend('wasm', { threads: 1 }), await loadBackend('reference')];
+  try {
+    for (const name of ['fc1+GELU', 'attention 577', 'attention 197 backward', 'sub-LN 3072', 'word cross entropy']) {
+      const of = caseNamed(name);
+      const sizes = scaled(of, 1e-6);
+      const problem = Problem.create(of, sizes, 'float16', wasm);
+      const { error, holds } = await check(of, sizes, 'float16', problem, oracle);
+      problem.dispose();
+      assert.ok(holds && error < 1e-3, `${name}: error ${error}`);
+    }
+  } finally {
+    await disposeBackend('wasm');
+    await disposeBackend('reference');
+  }
+});
+
 test('a smaller scale shrinks the batch first, then the rest, down to a least size', () => {
   const qkv = caseNamed('qkv');
   assert.deepEqual(scaled(qkv, 1), { R: 6304, K: 768, N: 2304 });
