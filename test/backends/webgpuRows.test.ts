@@ -94,11 +94,12 @@ describe('rows on webgpu', { skip }, () => {
       [high, 0, 1, 2, 3],
       [nan, 0, 1, 2, 3],
       [3e38, -3e38, 0, 1, 3e38],
+      [-3e38, -3e38, -2.9e38, -3e38, low],
     ];
     const long = rows.flatMap((row) => Array.from({ length: 2100 }, (_, i) => row[i % 5]));
     for (const name of ['softmax', 'logSoftmax']) {
-      await compare(name, [{ shape: [5, 5], values: rows.flat() }], {});
-      await compare(name, [{ shape: [5, 2100], values: long }], {});
+      await compare(name, [{ shape: [6, 5], values: rows.flat() }], {});
+      await compare(name, [{ shape: [6, 2100], values: long }], {});
     }
   });
 
