@@ -3,6 +3,7 @@ import '../../core/methods.js';
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { disposeBackend, loadBackend } from '../../backends/index.js';
+import { createBackend } from '../../backends/webgpu/index.js';
 import type { Backend } from '../../core/backend.js';
 import { capture } from '../../core/capture.js';
 import { setDefaultBackend } from '../../core/device.js';
@@ -12,7 +13,7 @@ import { add, affine, assign, dropout, exp, mul, ones, zeros } from '../../core/
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { fresh } from '../../core/watch.js';
-import { gpuOrReason } from '../support/gpu.js';
+import { ADAPTER, gpuOrReason } from '../support/gpu.js';
 import { withoutLeak } from '../support/values.js';
 
 const gpu = await gpuOrReason();
@@ -332,6 +333,24 @@ testBoth('nested, asynchronous and failing steps leave nothing captured and noth
   fails = false;
   for (let i = 0; i < 3; i++) assert.deepEqual(await taken(failing(x)), [2, 2]);
   for (const t of [inner, outer, waiting, odd, failing, x]) t.dispose();
+});
+
+test('scalars that do not travel with the dispatch change, too', { skip: typeof gpu === 'string' && gpu }, async () => {
+  const backend = await createBackend({ adapter: ADAPTER, without: ['immediates'] });
+  setDefaultBackend(backend);
+  try {
+    await withoutLeak(backend, async () => {
+      const [captured, eager] = [5, 5].map((seed) => new Generator(seed));
+      const make = (generator: Generator) => (x: Tensor) =>
+        scope(() => dropout(dropout(affine(x, 2, 1), 0.3, { generator }), 0.2, { generator }));
+      const step = capture(make(captured));
+      const x = ones([50]);
+      for (let i = 0; i < 5; i++) assert.deepEqual(await taken(step(x)), await taken(make(eager)(x)));
+      for (const t of [step, x]) t.dispose();
+    });
+  } finally {
+    await backend.dispose();
+  }
 });
 
 test('no buffer grows over 1,000 replays', { skip: typeof gpu === 'string' && gpu }, async () => {
