@@ -6,7 +6,7 @@ import { sizeOf } from './layout.js';
 import type { Operand } from './op.js';
 import type { Tensor } from './tensor.js';
 
-/** All calls of one op that started kernels by themselves; what they call counts for what is called. */
+/** All calls of one op that started kernels by themselves; what composed ops do counts for what they call. */
 export interface ProfileRow {
   readonly op: string;
   readonly calls: number;
@@ -43,10 +43,9 @@ interface Seen {
   readonly op: string;
   readonly start: number;
   end: number;
-  /** Milliseconds and launches of calls inside this one. */
-  innerTime: number;
-  innerLaunches: number;
   launches: number;
+  /** Whether other calls inside this one did its work. */
+  isComposed: boolean;
   readonly flops: number;
   bytes: number;
   readonly half: boolean;
@@ -83,9 +82,8 @@ export class Profiler {
       op: op.name,
       start: performance.now(),
       end: 0,
-      innerTime: 0,
-      innerLaunches: 0,
       launches: 0,
+      isComposed: false,
       flops: op.cost?.(inputs, attrs) ?? 0,
       bytes: bytesOfAll(inputs),
       half: inputs.some((t) => t?.dtype === 'float16'),
@@ -104,10 +102,7 @@ export class Profiler {
       const outer = this.#open.at(-1) ?? -1;
       this.#timer?.mark(outer);
       const parent = this.#calls[outer];
-      if (parent) {
-        parent.innerTime += seen.end - seen.start;
-        parent.innerLaunches += seen.launches;
-      }
+      if (parent) parent.isComposed ||= seen.launches > 0;
     }
   }
 
@@ -156,8 +151,8 @@ export class Profiler {
   #rowsOnHost(ceilings: Ceilings | null): ProfileRow[] {
     const sums = new Sums();
     for (const call of this.#calls) {
-      const launches = call.launches - call.innerLaunches;
-      if (launches > 0) sums.add(call.op, call.end - call.start - call.innerTime, launches, 1, call);
+      const { launches, start, end } = call;
+      if (launches > 0 && !call.isComposed) sums.add(call.op, end - start, launches, 1, call);
     }
     return sums.rows(ceilings);
   }

@@ -7,7 +7,7 @@ import type { Backend } from '../../core/backend.js';
 import { capture } from '../../core/capture.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { scope } from '../../core/memory.js';
-import { add, affine, linear, ones } from '../../core/ops/index.js';
+import { add, affine, dropout, globalNorm, linear, ones } from '../../core/ops/index.js';
 import { type Profile, Profiler } from '../../core/profiler.js';
 import type { Tensor } from '../../core/tensor.js';
 import { gpuOrReason } from '../support/gpu.js';
@@ -57,7 +57,11 @@ for (const name of ['wasm', 'webgpu']) {
     await withoutLeak(backend, async () => {
       const [x, w, b] = [ones([M, K]), ones([N, K]), ones([N])];
       const work = async () => {
-        for (let i = 0; i < 3; i++) scope(() => void add(linear(x, w, b), b));
+        for (let i = 0; i < 3; i++) {
+          scope(() => {
+            globalNorm([dropout(add(linear(x, w, b), b), 0.5)]);
+          });
+        }
         await backend.sync();
       };
       await work();
@@ -71,6 +75,14 @@ for (const name of ['wasm', 'webgpu']) {
       assert.equal(product.bytes, 3 * 4 * (M * K + K * N + N + M * N));
       assert.equal(rowOf(profile, 'add').bytes, 3 * 4 * (2 * M * N + N));
       assert.equal(rowOf(profile, 'add').flops, 0);
+      // Two kernels on the GPU: neither has all the operations.
+      const norm = rowOf(profile, 'globalNorm');
+      assert.equal(norm.calls, 3);
+      assert.equal(norm.flops, 3 * 2 * M * N);
+      if (name === 'webgpu') assert.ok(norm.launches > 3);
+      // Others do its work.
+      assert.ok(profile.rows.every(({ op }) => op !== 'dropout'));
+      assert.ok(profile.rows.some(({ op }) => op === 'randomBits'));
       const sum = profile.rows.reduce((n, row) => n + row.milliseconds, 0);
       assert.ok(sum > 0 && sum <= profile.milliseconds, `${sum} ms of ${profile.milliseconds}`);
       for (const row of profile.rows) assert.ok(row.milliseconds > 0, `${row.op} took no time`);
@@ -117,6 +129,13 @@ test('a profile of nothing is none, and one that is abandoned leaves nothing', a
   const profiler = new Profiler();
   affine(x, 2, 0).dispose();
   profiler.abandon();
+  const { now } = performance;
+  performance.now = () => assert.fail('a call was measured');
+  try {
+    affine(x, 2, 0).dispose();
+  } finally {
+    performance.now = now;
+  }
   const { profile } = await profiled(() => affine(x, 2, 0).dispose());
   assert.deepEqual(
     profile.rows.map(({ op, calls }) => [op, calls]),
