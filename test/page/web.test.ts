@@ -144,6 +144,25 @@ describe('the page', { timeout: 180_000 }, () => {
     assert.match((await web.device('auto'))?.note ?? '', /^Takes wasm/);
   });
 
+  inPage('a browser that has nothing of it all says what is missing, and still answers', {}, async (web) => {
+    await web.ready();
+    await web.reloadWith(`
+      Object.defineProperty(WorkerNavigator.prototype, 'gpu', { value: undefined });
+      const { getContext } = OffscreenCanvas.prototype;
+      OffscreenCanvas.prototype.getContext = function (kind, options) {
+        return kind === '2d' ? getContext.call(this, kind, options) : null;
+      };
+      delete globalThis.WebAssembly`);
+    await web.give(pictures.slice(0, 1));
+    const no = (note: string) => ({ works: false, note });
+    assert.deepEqual(await web.device('webgpu'), no('This browser has no WebGPU.'));
+    assert.deepEqual(await web.device('gpujs'), no('This browser has no WebGL2.'));
+    assert.deepEqual(await web.device('wasm'), no('This browser has no WebAssembly.'));
+    assert.match((await web.device('auto'))?.note ?? '', /^Takes reference/);
+    assert.deepEqual(await web.run(), [wanted.caption[0][0]]);
+    assert.match(await web.page.innerText('#result .timing'), /^reference: /);
+  });
+
   inPage('a picture can be dropped, and what is no picture is refused in one sentence', {}, async (web) => {
     await web.ready();
     await writeFile(join(folder, 'letter.pdf'), '%PDF-1.4 nothing');

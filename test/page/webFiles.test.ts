@@ -240,13 +240,7 @@ describe('files in the page', { timeout: 120_000 }, () => {
   });
 
   inPage('a browser that keeps nothing holds files while the page is open, and says so', async (web) => {
-    const without = 'Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined });';
-    await web.context.route('**/engine.js', async (route) => {
-      const response = await route.fetch();
-      await route.fulfill({ response, body: without + (await response.text()) });
-    });
-    await web.page.reload();
-    await web.ready();
+    await web.reloadWith('Object.defineProperty(StorageManager.prototype, "getDirectory", { value: undefined })');
     assert.match(await web.page.innerText('#lasting'), /^This browser keeps nothing from visit to visit/);
     await fetchFile(web, '/made/classifier.safetensors', web.server.address);
     await untilListed(web, 1);

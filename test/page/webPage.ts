@@ -43,6 +43,16 @@ export class WebPage {
     return web;
   }
 
+  /** Opens the page once more, with an engine that runs other code first: what takes something from it, say. */
+  async reloadWith(code: string): Promise<void> {
+    await this.context.route('**/engine.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: `${code};${await response.text()}` });
+    });
+    await this.page.reload();
+    await this.ready();
+  }
+
   /** Waits until the page is ready for a job. */
   async ready(): Promise<void> {
     await this.page.waitForSelector('#run:not([disabled])');
