@@ -8,7 +8,7 @@ export interface Peer {
   readonly name: string;
   /** Beside which of our backends it is shown. */
   readonly beside: string;
-  /** Seconds of a call (median); null when it has nothing like it. */
+  /** Seconds of a call, the fastest sample; null when it has nothing like it. */
   time(of: Case, sizes: Sizes, dtype: DType, options: TimingOptions): Promise<number | null>;
   close(): void;
 }

@@ -43,7 +43,7 @@ export async function openOnnx({ peers, threads }: PeerOptions): Promise<Peer | 
         const call = () => {
           running = running.then(() => session.run(feeds));
         };
-        return (await time(call, async () => void (await running), options)).median;
+        return (await time(call, async () => void (await running), options)).best;
       } finally {
         await session.release();
       }

@@ -56,7 +56,7 @@ export async function openTfjs(kind: 'wasm' | 'webgpu', { peers, adapter }: Peer
       const work = workOf(tf, of, sizes);
       if (work === null) return null;
       try {
-        return (await time(() => tf.tidy(work.call), sync, options)).median;
+        return (await time(() => tf.tidy(work.call), sync, options)).best;
       } finally {
         for (const t of work.operands) t.dispose();
       }

@@ -56,8 +56,9 @@ await main(async () => {
   });
   for (const peer of peers) peer.close();
   console.log(
-    '\npeak and copy: per cent of the measured ceilings. x ref.: how many times the operations a second of the reference\n' +
-      'backend, which is timed on a part of each problem. error: norm of the difference to its result over its norm.',
+    '\nms: the fastest of the samples, because other work on a machine only adds. peak and copy: per cent of the\n' +
+      'measured ceilings. x ref.: how many times the operations a second of the reference backend, which is timed on a part\n' +
+      'of each problem. error: norm of the difference to its result over its norm.',
   );
   if (json !== undefined) await writeFile(json, `${JSON.stringify(report, null, 1)}\n`);
   if (report.rows.some((row) => row.failed !== undefined && row.peer === undefined)) process.exitCode = 1;
