@@ -162,12 +162,13 @@ class Step<R> {
         mapTensors(results, keep);
         const own = new Set([...storagesOf(results)].filter((s) => trace.wasMade(s)));
         for (const t of inputs) own.add(t.storage);
-        trace.settle();
+        trace.settle(false);
         this.#trace = null;
         this.#replay = { trace, recording, results, own };
         return this.#give(this.#replay);
       }
       recording?.dispose();
+      trace.settle(true);
       return mapTensors(results, (t) => {
         if (!inputs.some((x) => x.storage === t.storage)) return t;
         const copy = copyOf(t);

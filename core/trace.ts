@@ -284,10 +284,10 @@ export class Trace implements Watcher {
     for (const [stream, base] of this.#bases) this.#ends.set(stream, stream.state().counter - base.counter);
   }
 
-  /** Lets go of what only comparisons need. */
-  settle(): void {
+  /** Lets go of what the run has made, and of what only comparisons need unless there are `more`. */
+  settle(more: boolean): void {
     this.#made.clear();
-    this.#entries.length = 0;
+    if (!more) this.#entries.length = 0;
   }
 }
 
