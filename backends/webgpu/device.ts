@@ -209,7 +209,7 @@ export async function openDevice({ adapter: name, without = [] }: DeviceOptions 
 }
 
 /** Whether the compiler takes matrix units as our kernels spell them: the extension is experimental and has changed. */
-async function knowsMatrices(device: GPUDevice): Promise<boolean> {
+export async function knowsMatrices(device: GPUDevice): Promise<boolean> {
   device.pushErrorScope('validation');
   device.createShaderModule({
     code: `enable f16;

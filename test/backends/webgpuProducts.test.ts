@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { openDevice } from '../../backends/webgpu/device.js';
-import { runnable, type Way, wayName } from '../../backends/webgpu/gemm/choose.js';
+import { namedWay, runnable, type Way, wayName, waysFor } from '../../backends/webgpu/gemm/choose.js';
 import type { Factor, Product } from '../../backends/webgpu/gemm/product.js';
 import { run } from '../../backends/webgpu/gemm/run.js';
 import type { GpuBlock } from '../../backends/webgpu/memory.js';
@@ -170,5 +170,30 @@ describe('tiled products', { skip }, () => {
       for (const layout of ['depth', 'outer', 'none'] as const)
         await check({ kind: 'tile', config, slices: 1 }, { sizes: size, a: layout, b: layout, finish: i % 2 === 0 }, i);
     }
+  });
+
+  it('are right with few rows', async () => {
+    for (const rows of [1, 2, 3, 7, 16]) {
+      const kernelRows = 2 ** Math.ceil(Math.log2(rows));
+      const way: Way = { kind: 'thin', rows: kernelRows, slices: 1 };
+      const given: Case = { sizes: [rows, 45, 300], a: 'depth', b: 'depth', offset: 4 };
+      await check(way, { ...given, finish: rows !== 2 }, rows);
+      await check(way, { ...given, sizes: [rows, 33, 4], batch: 2 }, rows);
+    }
+  });
+
+  it('name their ways, and take a name of none for none', () => {
+    const [rows, columns, depth] = [300, 200, 640];
+    const view: View = { block: { bytes: 0 }, dtype: 'float32', shape: [], strides: [], offset: 0 };
+    const operand = { view, outer: depth, step: 1, batch: [] };
+    const product: Product = { rows, columns, depth, batch: [], a: operand, b: operand, y: view };
+    const ways = waysFor(rt, product);
+    assert.ok(ways.length >= 8);
+    for (const way of ways) assert.deepEqual(namedWay(rt, product, wayName(way)), way);
+    assert.ok(ways.some((way) => way.slices > 1));
+    for (const name of ['', 'thin*1', '9x9x9/1x1/1*1', '64x64x16/4x4/2', '64x64x16/4x4/2*-1', '64x64x16/4x4/2*x'])
+      assert.equal(namedWay(rt, product, name), null, name);
+    // More slices than the depth has steps are too many.
+    assert.equal(namedWay(rt, { ...product, depth: 40 }, '64x64x16/4x4/2*60')?.slices, 2);
   });
 });

@@ -13,19 +13,24 @@ import {
 import { sidesOf, stageSize } from './load.js';
 import { matrixMemory, suitsMatrix } from './matrix.js';
 import { layers, type Product, parts } from './product.js';
+import { thinRows } from './thin.js';
 
 /** Tile sizes, and the number of slices into which the depth is cut. */
 export type Way =
+  | { readonly kind: 'thin'; readonly rows: number; readonly slices: 1 }
   | { readonly kind: 'tile'; readonly config: Config; readonly slices: number }
   | { readonly kind: 'matrix'; readonly config: MatrixTile; readonly unit: MatrixConfig; readonly slices: number };
 
-export const wayName = (way: Way): string =>
-  `${way.kind === 'tile' ? configName(way.config) : matrixTileName(way.config)}*${way.slices}`;
+export function wayName(way: Way): string {
+  if (way.kind === 'thin') return 'thin*1';
+  return `${way.kind === 'tile' ? configName(way.config) : matrixTileName(way.config)}*${way.slices}`;
+}
 
 /** Multiprocessors of a large GPU: WebGPU does not tell. */
 const PROCESSORS = 128;
-/** Multiplications that take as long as moving one number of scratch memory to and fro. */
+/** Multiplications that take as long as moving one number of scratch memory to and fro, and as starting another kernel. */
 const SCRATCH_COST = 60;
+const LAUNCH_COST = 300_000;
 const MOST_SLICES = 64;
 /** How much faster matrix units are than the rest. */
 const MATRIX_RATE = 6;
@@ -61,9 +66,9 @@ export function runnableMatrix(rt: Runtime, unit: MatrixConfig): readonly Matrix
 
 /** Numbers of slices worth trying for a product of `groups` tiles. */
 function slicings(groups: number, depth: number, blockK: number): number[] {
-  const most = Math.min(MOST_SLICES, Math.floor(depth / (8 * blockK)));
+  const most = Math.max(1, Math.min(MOST_SLICES, Math.floor(depth / (8 * blockK))));
   const fill = Math.ceil((2 * PROCESSORS) / groups);
-  return [...new Set([1, fill >> 1, fill])].filter((s) => s === 1 || (s > 1 && s <= most));
+  return [...new Set([1, fill >> 2, fill >> 1, fill].map((s) => Math.max(1, Math.min(s, most))))];
 }
 
 /** Ways to make a product, the one with the least estimated time first. */
@@ -78,7 +83,7 @@ export function waysFor(rt: Runtime, product: Product): Way[] {
     for (const slices of slicings(tiles, steps, blockK)) {
       const rounds = Math.ceil((tiles * slices) / PROCESSORS);
       const work = blockM * blockN * Math.ceil(steps / slices / blockK) * blockK;
-      const scratch = slices > 1 ? (z * rows * columns * slices * SCRATCH_COST) / PROCESSORS : 0;
+      const scratch = slices > 1 ? LAUNCH_COST + (z * rows * columns * slices * SCRATCH_COST) / PROCESSORS : 0;
       ways.push({ way: make(slices), cost: (rounds * work) / rate + scratch });
     }
   };
@@ -90,7 +95,9 @@ export function waysFor(rt: Runtime, product: Product): Way[] {
       consider(faster, (slices) => ({ kind: 'matrix', config, unit, slices }));
     }
   }
-  return ways.sort((a, b) => a.cost - b.cost).map(({ way }) => way);
+  const sorted = ways.sort((a, b) => a.cost - b.cost).map(({ way }) => way);
+  const few = thinRows(product, sidesOf(product));
+  return few === null ? sorted : [{ kind: 'thin', rows: few, slices: 1 }, ...sorted];
 }
 
 /** The way of a name, for this product; null for a name of none that this device runs. */
@@ -99,6 +106,8 @@ export function namedWay(rt: Runtime, product: Product, name: string): Way | nul
   const wanted = Number(count);
   if (!Number.isInteger(wanted) || wanted < 1) return null;
   const slicesFor = (blockK: number) => Math.max(1, Math.min(wanted, MOST_SLICES, Math.floor(product.depth / blockK)));
+  const few = tile === 'thin' ? thinRows(product, sidesOf(product)) : null;
+  if (few !== null) return { kind: 'thin', rows: few, slices: 1 };
   const config = runnable(rt).find((c) => configName(c) === tile);
   if (config) return { kind: 'tile', config, slices: slicesFor(config.blockK) };
   const unit = matrixUnit(rt.facts);
