@@ -8,6 +8,9 @@ import { load, store } from './host.js';
 import { collapse, positionCall, positionNumbers, positionParameters } from './layouts.js';
 import { type Machine, Programs } from './machine.js';
 
+/** Fewer elements are converted on the host. */
+const MANY = 4096;
+
 const programs = new Programs();
 
 function program(rank: number, toBool: boolean): Program {
@@ -32,8 +35,11 @@ function copyOnDevice(machine: Machine, from: View, to: View): boolean {
   const { engine, memory } = machine;
   const size = sizeOf(to.shape);
   const fillsBlock = to.offset === 0 && isContiguous(to) && size * bytesOf(to.dtype) === to.block.bytes;
-  const converts = to.dtype === 'float32' || to.dtype === 'bool' || to.dtype === from.dtype;
-  if (!fillsBlock || !converts || !memory.isOnDevice(from.block)) return false;
+  // Weights of 16 bits are widened for every use: they stay on the device, as floats.
+  const isHalf = from.dtype === 'float16' || from.dtype === 'bfloat16';
+  const converts = to.dtype === 'float32' || to.dtype === 'bool' || (to.dtype === from.dtype && !isHalf);
+  if (!fillsBlock || !converts) return false;
+  if (!memory.isOnDevice(from.block) && !(isHalf && size >= MANY)) return false;
   const loop = collapse(to.shape, [from.strides]);
   const rank = loop.shape.length;
   if (rank > MOST_AXES || size > engine.mostElements) return false;

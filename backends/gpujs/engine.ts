@@ -23,6 +23,8 @@ export interface Program {
 export interface Engine {
   /** Whether memory is read and written by fours. */
   readonly hasQuads: boolean;
+  /** Where it runs. */
+  readonly details: Readonly<Record<string, string | number>>;
   /** Elements that an array may have. */
   readonly mostElements: number;
   upload(values: Float32Array): DeviceArray;

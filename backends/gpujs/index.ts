@@ -34,6 +34,7 @@ class GpujsBackend implements Backend {
     dtypes: new Set(['float32', 'float16', 'bfloat16', 'int32', 'uint8', 'bool'] as const),
     storageOnly: new Set(['float16', 'bfloat16'] as const),
   };
+  readonly details: Backend['details'];
   readonly kernels: ReadonlyMap<string, Kernel>;
   readonly host: NonNullable<Backend['host']>;
   readonly #fallbacks = new Fallbacks();
@@ -43,6 +44,7 @@ class GpujsBackend implements Backend {
     private readonly machine: Machine,
     readonly stats: Stats,
   ) {
+    this.details = machine.engine.details;
     this.kernels = this.#fallbacks.complete(createKernels(machine));
     const { memory } = machine;
     this.host = {

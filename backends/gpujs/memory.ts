@@ -1,6 +1,6 @@
 /** Blocks: bytes on the host, floats on the device, or both; each side is made from the other when it is asked for. */
 import type { Block, Stats, View } from '../../core/backend.js';
-import { bytesOf, type DType, typedArray } from '../../core/dtype.js';
+import { bytesOf, type DType, fromBfloat, fromHalf, typedArray } from '../../core/dtype.js';
 import { InputError } from '../../core/errors.js';
 import type { DeviceArray, Engine } from './engine.js';
 
@@ -13,7 +13,7 @@ class GpuBlock implements Block {
   /** At least one side holds the content, or neither when nothing was written yet. */
   host: ArrayBuffer | null = null;
   device: DeviceArray | null = null;
-  /** What the device's floats stand for. */
+  /** What the device's floats stand for; those of 16 bits are there beside the host's alone. */
   dtype: DType = 'float32';
   constructor(readonly bytes: number) {}
 }
@@ -85,6 +85,8 @@ export class Memory {
       const integers = new Int32Array(memory, 0, length);
       if (!integers.every((v) => v <= EXACT && v >= -EXACT)) return null;
       floats = Float32Array.from(integers);
+    } else if (dtype === 'float16' || dtype === 'bfloat16') {
+      floats = Float32Array.from(new Uint16Array(memory, 0, length), dtype === 'float16' ? fromHalf : fromBfloat);
     } else return null;
     block.device?.free();
     block.device = this.engine.upload(floats);

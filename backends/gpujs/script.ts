@@ -25,6 +25,7 @@ const TYPES = { array: 'Array', integer: 'Integer', number: 'Number' } as const;
  */
 export class ScriptEngine implements Engine {
   readonly hasQuads = false;
+  readonly details = { mode: 'cpu' };
   // Its numbers are doubles: any index is exact.
   readonly mostElements = 2 ** 31;
   readonly #gpu: Gpu;

@@ -76,6 +76,7 @@ function openContext(): WebGL2RenderingContext {
 
 export class TextureEngine implements Engine {
   readonly hasQuads = true;
+  readonly details: Readonly<Record<string, string | number>>;
   readonly mostElements: number;
   readonly #gl: WebGL2RenderingContext;
   readonly #gpu: Gpu;
@@ -87,6 +88,12 @@ export class TextureEngine implements Engine {
     const gl = openContext();
     this.#gl = gl;
     this.#largest = gl.getParameter(gl.MAX_TEXTURE_SIZE) as number;
+    const names = gl.getExtension('WEBGL_debug_renderer_info');
+    this.details = {
+      mode: 'webgl2',
+      adapter: String(gl.getParameter(names?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER)),
+      largestTexture: this.#largest,
+    };
     // Indices are 32-bit integers.
     this.mostElements = Math.min(4 * this.#largest ** 2, 2 ** 31 - 1);
     // Not the canvas itself: gpu.js sets its size at each call, and a real one would then get new memory.

@@ -80,13 +80,15 @@ describe('gpujs in a page with WebGL2', { timeout: 180_000 }, () => {
     }
   });
 
-  withPage('weights go to the device once, and no texture stays', async () => {
-    const { left, uploaded, result } = await session.call('traffic');
-    assert.deepEqual(result, [4 * 64 + 64, 4 * 65 + 65]);
-    assert.equal(left, 0);
-    assert.ok(uploaded[0] >= 64 * 64 * 4, `the first call uploads the weight, got ${uploaded[0]} bytes`);
-    assert.ok(uploaded[1] <= 1024, `the second call uploads its input alone, got ${uploaded[1]} bytes`);
-  });
+  for (const dtype of ['float32', 'float16'] as const) {
+    withPage(`weights of ${dtype} go to the device once, and no texture stays`, async () => {
+      const { left, uploaded, result } = await session.call('traffic', dtype);
+      assert.deepEqual(result, [4 * 64 + 64, 4 * 65 + 65]);
+      assert.equal(left, 0);
+      assert.ok(uploaded[0] >= 64 * 64 * 4, `the first call uploads the weight, got ${uploaded[0]} bytes`);
+      assert.ok(uploaded[1] <= 1024, `the second call uploads its input alone, got ${uploaded[1]} bytes`);
+    });
+  }
 
   withPage('elements above 2^24 are counted exactly', async () => {
     const at = (i: number) => i % 8191;

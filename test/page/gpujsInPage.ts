@@ -3,6 +3,7 @@ import { backward } from '../../autograd/backward.js';
 import { type BackendOptions, disposeBackend, loadBackend, useBackend } from '../../backends/index.js';
 import { type ParityCase, runParity } from '../../beit3/index.js';
 import { trainingLoss } from '../../beit3/tasks/index.js';
+import type { DType } from '../../core/dtype.js';
 import { messageOf } from '../../core/errors.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
@@ -75,7 +76,7 @@ export interface Traffic {
 }
 
 /** Calls a layer twice, and watches textures. */
-export async function traffic(): Promise<Traffic> {
+export async function traffic(dtype: DType): Promise<Traffic> {
   await useBackend('gpujs');
   const gl = WebGL2RenderingContext.prototype;
   const { createTexture, deleteTexture, texSubImage2D } = gl;
@@ -98,6 +99,7 @@ export async function traffic(): Promise<Traffic> {
       Float32Array.from({ length: 64 * 64 }, (_, i) => (i % 65 === 0 ? 2 : 0)),
       {
         shape: [64, 64],
+        dtype,
       },
     );
     const uploaded: number[] = [];
