@@ -17,6 +17,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Where its output goes instead; it is closed afterwards. */
   readonly stdout?: FileHandle;
+  /** Longest time that it may take, in milliseconds. */
+  readonly limit?: number;
   /** Called with the process as soon as it runs. */
   readonly onStart?: (child: ReturnType<typeof spawn>) => void;
 }
@@ -24,12 +26,15 @@ export interface RunOptions {
 /** Longest time that a command of these tests may take, in milliseconds. */
 const LIMIT = 60_000;
 
-export function beit3(args: readonly string[], { env = {}, stdout: file, onStart }: RunOptions = {}): Promise<Result> {
+export function beit3(
+  args: readonly string[],
+  { env = {}, stdout: file, limit = LIMIT, onStart }: RunOptions = {},
+): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [MAIN, ...args], {
       env: { ...process.env, ...env },
       stdio: ['ignore', file?.fd ?? 'pipe', 'pipe'],
-      timeout: LIMIT,
+      timeout: limit,
     });
     let stdout = '';
     let stderr = '';
