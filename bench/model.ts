@@ -83,6 +83,7 @@ await main(async () => {
     hardware,
     batch,
     size,
+    layers,
     dtype,
     replayed: replayed !== '',
     seconds: best,

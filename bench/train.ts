@@ -204,6 +204,7 @@ await main(async () => {
     hardware,
     batch,
     size,
+    layers,
     dtype,
     replayed: replay,
     seconds,

@@ -222,7 +222,7 @@ const page = [
   '',
   `- GPU: ${machine.get('gpu') ?? 'unknown'}`,
   ...(machine.has('nvidia') ? [`- nvidia-smi (name, driver, memory): ${machine.get('nvidia')}`] : []),
-  `- Linux ${machine.get('kernel') ?? ''}, Node ${process.versions.node}${reports[0] ? `, ${reports[0].machine}` : ''}`,
+  `- ${reports[0]?.machine ?? `Linux ${machine.get('kernel') ?? ''}`}, Node ${process.versions.node}`,
   '',
   ...reports.flatMap(kernels),
   ...dispatches(),
