@@ -29,3 +29,12 @@ export function warn(text: string): void {
   if (inNode()) process.emitWarning(text, 'AzulejoWarning');
   else console.warn(text);
 }
+
+/** A page's own entry to WebGPU; null where it has none. */
+export const pageGpu = (): unknown => (globalThis.navigator as { gpu?: unknown } | undefined)?.gpu ?? null;
+
+/** False in a page that was loaded in a way in which browsers keep things from it. */
+export const isSecurePage = (): boolean => globalThis.isSecureContext !== false;
+
+/** The folder that a page keeps files in; rejects where the browser gives it none. */
+export const pageFolder = (): Promise<FileSystemDirectoryHandle> => globalThis.navigator.storage.getDirectory();

@@ -1,7 +1,7 @@
 /// <reference types="@webgpu/types" />
-/** Which GPU we run on: `navigator.gpu` in a page, Dawn (the package `webgpu`) in Node, SwiftShader by name. */
+/** Which GPU we run on: the browser's in a page, Dawn (the package `webgpu`) in Node, SwiftShader by name. */
 import { InputError, messageOf } from '../../core/errors.js';
-import { inNode } from '../../core/runtime.js';
+import { inNode, isSecurePage, pageGpu } from '../../core/runtime.js';
 
 /** Matrix units of the adapter: one multiplication [M, K] x [K, N] a subgroup. */
 export interface MatrixConfig {
@@ -102,10 +102,10 @@ async function entry(adapter: string | undefined): Promise<GPU> {
     }
     return instance;
   }
-  const gpu = globalThis.navigator?.gpu;
+  const gpu = pageGpu() as GPU | null;
   if (!gpu) {
     throw new InputError(
-      globalThis.isSecureContext === false
+      !isSecurePage()
         ? 'This page has no WebGPU because it was not loaded over https or from localhost; use the device wasm.'
         : 'This browser has no WebGPU; use the device gpujs or wasm, or a newer browser.',
     );
@@ -136,7 +136,7 @@ export async function findAdapter(name?: string): Promise<{ gpu: GPU; adapter: G
 
 /** Whether a GPU in hardware answers; silent where there is none. */
 export async function hasHardware(): Promise<boolean> {
-  if (inNode() ? !(await canHaveVulkan()) : !globalThis.navigator?.gpu) return false;
+  if (inNode() ? !(await canHaveVulkan()) : pageGpu() === null) return false;
   try {
     const { adapter } = await findAdapter();
     const { vendor, architecture, description } = adapter.info;

@@ -1,4 +1,4 @@
-/** The GPU backend: WGSL kernels on Dawn in Node and on `navigator.gpu` in a page. */
+/** The GPU backend: WGSL kernels on Dawn in Node and on the browser's WebGPU in a page. */
 import type { Backend, Block, Ceilings, Kernel, KernelTimer, Recording, Stats, View } from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';

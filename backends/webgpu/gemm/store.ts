@@ -1,6 +1,6 @@
 /** Where measured choices are kept between runs: a file per adapter in Node, the page's private files in a browser. */
 
-import { inNode } from '../../../core/runtime.js';
+import { inNode, pageFolder } from '../../../core/runtime.js';
 import type { AdapterFacts } from '../device.js';
 
 /** Names of the fastest ways by class of products. */
@@ -58,7 +58,7 @@ export async function readChoices(facts: AdapterFacts): Promise<Map<string, stri
       if ((await stat(file)).size > MOST_BYTES) return new Map();
       return parseChoices(await readFile(file, 'utf8'));
     }
-    const folder = await globalThis.navigator.storage.getDirectory();
+    const folder = await pageFolder();
     const file = await (await folder.getFileHandle(fileName(facts))).getFile();
     return file.size > MOST_BYTES ? new Map() : parseChoices(await file.text());
   } catch {
@@ -70,7 +70,7 @@ export async function readChoices(facts: AdapterFacts): Promise<Map<string, stri
 export async function writeChoices(facts: AdapterFacts, choices: Choices): Promise<void> {
   const text = formatChoices(choices);
   if (!inNode()) {
-    const folder = await globalThis.navigator.storage.getDirectory();
+    const folder = await pageFolder();
     const writable = await (await folder.getFileHandle(fileName(facts), { create: true })).createWritable();
     await writable.write(text);
     // The file changes as a whole, here.
