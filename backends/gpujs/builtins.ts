@@ -38,10 +38,37 @@ function position(rank: number): Builtin {
   };
 }
 
+/** Axes of a grid. */
+export const MOST_GRID_AXES = 3;
+
+/**
+ * The position, from o on, of the element of a strided array that was written into a larger shape [n1, ..., nr] at
+ * element i, -1 where there is none: along each axis `c` elements from place `b` on, every `d`-th, with stride `s`.
+ */
+function grid(rank: number): Builtin {
+  const axes = Array.from({ length: rank }, (_, k) => k + 1);
+  const lines = (integer: string, divide: (a: string, b: string) => string) => {
+    let text = `${integer} at = o; ${integer} rest = i; ${integer} above = 0; ${integer} p = 0; ${integer} q = 0; `;
+    for (let k = rank; k > 0; k--) {
+      text += `above = ${divide('rest', `n${k}`)}; p = rest - above * n${k} - b${k}; q = ${divide('p', `d${k}`)}; `;
+      text += `if (p < 0 || q >= c${k} || p - q * d${k} > 0) { return -1; } at += q * s${k}; rest = above; `;
+    }
+    return `${text}return at;`;
+  };
+  return {
+    name: `grid${rank}`,
+    parameters: ['i', 'o', ...axes.flatMap((k) => [`n${k}`, `b${k}`, `d${k}`, `c${k}`, `s${k}`])],
+    integers: true,
+    glsl: lines('int', (a, b) => `${a} / ${b}`),
+    js: lines('let', (a, b) => `Math.floor(${a} / ${b})`),
+  };
+}
+
 const ERF_TAIL = '((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t';
 
 const BUILTINS: readonly Builtin[] = [
   ...Array.from({ length: MOST_AXES }, (_, k) => position(k + 1)),
+  ...Array.from({ length: MOST_GRID_AXES }, (_, k) => grid(k + 1)),
   { name: 'quotient', parameters: ['a', 'b'], integers: true, glsl: 'return a / b;', js: 'return Math.floor(a / b);' },
   {
     name: 'exponential',

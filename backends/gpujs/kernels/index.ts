@@ -9,15 +9,19 @@ import { layerNorm, multiwayLayerNorm } from './layerNorm.js';
 import { linear, multiwayLinear } from './linear.js';
 import { matmul } from './matmul.js';
 import { max } from './max.js';
+import { adamwStep, globalNorm } from './optimizer.js';
+import { pad } from './pad.js';
 import { logSoftmax, softmax } from './softmax.js';
 import { sum } from './sum.js';
 
 export function createKernels(machine: Machine): Map<string, Kernel> {
   return new Map([
+    ['adamwStep', adamwStep(machine)],
     ['attention', attention(machine)],
     ['cat', cat(machine)],
     ['fill', fill(machine)],
     ['gatherRows', gatherRows(machine)],
+    ['globalNorm', globalNorm(machine)],
     ['iota', iota(machine)],
     ['layerNorm', layerNorm(machine)],
     ['linear', linear(machine)],
@@ -26,6 +30,7 @@ export function createKernels(machine: Machine): Map<string, Kernel> {
     ['max', max(machine)],
     ['multiwayLayerNorm', multiwayLayerNorm(machine)],
     ['multiwayLinear', multiwayLinear(machine)],
+    ['pad', pad(machine)],
     ['softmax', softmax(machine)],
     ['sum', sum(machine)],
   ]);
