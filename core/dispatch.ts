@@ -24,7 +24,7 @@ export type Next = (call: Call) => Tensor[];
 export type Interceptor = (call: Call, next: Next) => Tensor[];
 
 /** The order in which interceptors see a call. */
-export const ORDER = { autocast: 0, autograd: 1, capture: 2, profiler: 3 } as const;
+export const ORDER = { autocast: 0, autograd: 1, copies: 2, capture: 3, profiler: 4 } as const;
 
 const interceptors: { order: number; intercept: Interceptor }[] = [];
 let chain: Next = execute;
@@ -188,7 +188,10 @@ function runLoop(
     else if (op.reference) {
       const flats = inputs.map((x) => (x === null ? null : { values: host.load(x.view()), shape: x.shape }));
       op.reference(flats, results, attrs);
-      for (const i of op.mutates?.(attrs) ?? []) host.store((inputs[i] as Tensor).view(), (flats[i] as Flat).values);
+      for (const i of op.mutates?.(attrs) ?? []) {
+        const written = inputs[i];
+        if (written) host.store(written.view(), (flats[i] as Flat).values);
+      }
     }
     outputs.forEach((t, i) => {
       host.store(t.view(), results[i].values);

@@ -7,6 +7,7 @@ import { noGrad } from '../core/modes.js';
 import { affine, cast, globalNorm } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
 import type { Parameter } from './builder.js';
+import { useHalfCopies } from './halfCopies.js';
 
 /** Products of matrices: what gains from float16 and does not suffer from it. */
 const IN_HALF: ReadonlySet<string> = new Set(['linear', 'matmul', 'multiwayLinear', 'conv2d']);
@@ -29,11 +30,11 @@ function halved(call: Call, next: Next): Tensor[] {
 export function autocast<T>(backend: Backend, fn: () => T): T {
   if (!computesHalf(backend))
     throw new InputError(`The device ${backend.name} does not compute in float16; leave mixed precision out.`);
-  const remove = intercept(ORDER.autocast, halved);
+  const removers = [intercept(ORDER.autocast, halved), useHalfCopies()];
   try {
     return fn();
   } finally {
-    remove();
+    for (const remove of removers) remove();
   }
 }
 

@@ -17,8 +17,10 @@ import {
   zeros,
 } from '../core/ops/index.js';
 import type { Tensor } from '../core/tensor.js';
-import { onReplay } from '../core/watch.js';
+import { onReplay, watching } from '../core/watch.js';
+import { computesHalf } from './amp.js';
 import { Parameter } from './builder.js';
+import { HalfCopies } from './halfCopies.js';
 
 export interface ParameterGroup {
   readonly parameters: readonly (readonly [name: string, parameter: Parameter])[];
@@ -71,6 +73,14 @@ export interface StepOptions {
   readonly maxNorm?: number;
 }
 
+export interface ScaledStepOptions extends StepOptions {
+  /**
+   * What the loss was multiplied with before backward. The gradients are divided by it, and the step changes nothing when
+   * they are not finite: where the norm that it returns is not, call `takeBack`.
+   */
+  readonly scale?: number;
+}
+
 /** Steps of all parameters alike, or by parameter name. */
 export type StepCounts = number | ReadonlyMap<string, number>;
 
@@ -87,7 +97,7 @@ abstract class Optimiser {
 
   /**
    * Changes the parameters that have gradients. Resolves nothing: it returns the L2 norm of all gradients before
-   * clipping (a scalar tensor the caller owns) when `maxNorm` is given, else null.
+   * clipping (a scalar tensor the caller owns) when `maxNorm` (or a scale) is given, else null.
    */
   abstract step(options?: StepOptions): Tensor | null;
 
@@ -111,12 +121,24 @@ abstract class Optimiser {
   protected beginStep(): readonly Slot[] {
     const active = this.slots.filter((s) => s.parameter.grad !== null);
     const count = (): void => {
+      this.#last = active;
       this.steps++;
       for (const { name } of active) this.counts.set(name, (this.counts.get(name) ?? 0) + 1);
     };
     count();
     onReplay(count);
     return active;
+  }
+
+  /** Parameters of the last step. */
+  #last: readonly Slot[] = [];
+
+  /** Forgets that the last step was made: the device has left it out, because the gradients were not finite. */
+  takeBack(): void {
+    if (this.#last.length === 0) return;
+    this.steps--;
+    for (const { name } of this.#last) this.counts.set(name, (this.counts.get(name) as number) - 1);
+    this.#last = [];
   }
 
   /** The saved tensors `<parameter>.<suffix>` of each parameter that has all of them, once they are known to fit. */
@@ -166,6 +188,8 @@ export interface AdamWOptions {
   readonly betas?: readonly [number, number];
   readonly eps?: number;
   readonly weightDecay?: number;
+  /** Whether matrices get float16 copies that `autocast` uses; for devices that compute in float16, without effect elsewhere. */
+  readonly halfCopies?: boolean;
 }
 
 /** AdamW (Loshchilov & Hutter 2019) with PyTorch's arithmetic; the whole step is one kernel. */
@@ -173,17 +197,19 @@ export class AdamW extends Optimiser {
   readonly #betas: readonly [number, number];
   readonly #eps: number;
   readonly #state = new Map<string, { m: Tensor; v: Tensor }>();
+  readonly #copies: HalfCopies | null;
 
   constructor(
     parameters: Optimisable,
-    { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions = {},
+    { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, halfCopies = false }: AdamWOptions = {},
   ) {
     super(parameters, lr, weightDecay);
+    this.#copies = halfCopies ? new HalfCopies() : null;
     this.#betas = betas;
     this.#eps = eps;
   }
 
-  step({ lr, maxNorm = 0 }: StepOptions = {}): Tensor | null {
+  step({ lr, maxNorm = 0, scale }: ScaledStepOptions = {}): Tensor | null {
     const active = this.beginStep();
     if (active.length === 0) return null;
     // One call for all that are at the same step: nearly always, all.
@@ -196,7 +222,8 @@ export class AdamW extends Optimiser {
     }
     return noGrad(() =>
       scope(() => {
-        const norm = maxNorm > 0 ? globalNorm(active.map((s) => s.parameter.grad as Tensor)) : null;
+        const skipNonFinite = scale !== undefined;
+        const norm = maxNorm > 0 || skipNonFinite ? globalNorm(active.map((s) => s.parameter.grad as Tensor)) : null;
         for (const slots of byStep.values()) {
           const states = slots.map((s) => this.#stateOf(s));
           const current = (): AdamWStepOptions => ({
@@ -207,7 +234,10 @@ export class AdamW extends Optimiser {
             eps: this.#eps,
             step: this.#sharedStep(slots),
             maxNorm,
+            scale,
+            skipNonFinite,
           });
+          const copies = this.#copiesOf(slots);
           adamwStep(
             slots.map((s) => s.parameter),
             slots.map((s) => s.parameter.grad as Tensor),
@@ -215,12 +245,20 @@ export class AdamW extends Optimiser {
             states.map((s) => s.v),
             norm,
             current(),
-            { current, constants: { lr: lr ?? null, maxNorm } },
+            { replayed: { current, constants: { lr: lr ?? null, maxNorm, scale: scale ?? null } }, copies },
           );
+          if (copies) for (const s of slots) this.#copies?.written(s.parameter);
         }
-        return norm;
+        return norm && scale !== undefined ? affine(norm, 1 / scale, 0) : norm;
       }),
     );
+  }
+
+  /** Where they are used: a captured step does without. */
+  #copiesOf(slots: readonly Slot[]): (Tensor | null)[] | undefined {
+    const copies = this.#copies;
+    if (!copies || watching() || !computesHalf(slots[0].parameter.backend)) return undefined;
+    return slots.map((s) => copies.of(s.parameter));
   }
 
   /** How many steps these have had; a replay can't tell them apart any more. */
@@ -272,6 +310,7 @@ export class AdamW extends Optimiser {
 
   protected forget(): void {
     this.#state.clear();
+    this.#copies?.dispose();
   }
 }
 

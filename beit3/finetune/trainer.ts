@@ -62,7 +62,7 @@ export class Trainer<T extends Task> {
     const scales = groups.map(({ lrScale = 1 }) => lrScale);
     this.lrScales = [Math.max(...scales), Math.min(...scales)];
     this.weightDecay = Math.max(...groups.map((group) => group.weightDecay ?? 0));
-    this.optimiser = new AdamW(groups, { betas: optBetas, eps: optEps });
+    this.optimiser = new AdamW(groups, { betas: optBetas, eps: optEps, halfCopies: settings.amp });
     this.ema = settings.modelEma ? new EMA(model, settings.modelEmaDecay) : null;
     this.scaler = settings.amp ? new GradScaler() : null;
     this.#parameters = model.parameters();
@@ -76,7 +76,7 @@ export class Trainer<T extends Task> {
    */
   async step(next: () => Promise<TaskBatches[T]>, step: number, lr: number): Promise<StepResult> {
     if (this.#replayed) return this.#replay(this.#replayed, next, step, lr);
-    const { updateFreq, clipGrad } = this.settings;
+    const { updateFreq } = this.settings;
     const losses: number[] = [];
     const sums: Record<string, number> = {};
     const files: string[] = [];
@@ -89,16 +89,8 @@ export class Trainer<T extends Task> {
       files.push(...batch.files);
     }
     const lossScale = this.scaler?.scale;
-    const holds = (await this.scaler?.unscale(this.#parameters)) ?? true;
-    let gradNorm: number | null = null;
-    if (holds) {
-      const norm = clipGrad === null ? this.#norm() : null;
-      gradNorm = await read(norm ?? this.optimiser.step({ lr, maxNorm: clipGrad ?? 0 }));
-      if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
-      if (clipGrad === null) this.optimiser.step({ lr });
-      this.ema?.update();
-    }
-    this.scaler?.update(holds);
+    const gradNorm = this.scaler ? await this.#scaledStep(this.scaler, lr) : await this.#plainStep(lr, step, files);
+    if (gradNorm !== null) this.ema?.update();
     this.optimiser.zeroGrad();
     const mean = (sum: number): number => sum / updateFreq;
     return {
@@ -107,6 +99,25 @@ export class Trainer<T extends Task> {
       gradNorm,
       lossScale,
     };
+  }
+
+  /** Updates the weights; the norm of the gradients. */
+  async #plainStep(lr: number, step: number, files: readonly string[]): Promise<number> {
+    const { clipGrad } = this.settings;
+    const norm = await read(clipGrad === null ? this.#norm() : this.optimiser.step({ lr, maxNorm: clipGrad }));
+    if (!Number.isFinite(norm)) throw new NotFinite(`The norm of the gradients is ${norm}`, step, files);
+    if (clipGrad === null) this.optimiser.step({ lr });
+    return norm;
+  }
+
+  /** The same for gradients of a scaled loss; null when they have overflowed, and nothing has changed. */
+  async #scaledStep(scaler: GradScaler, lr: number): Promise<number | null> {
+    const { scale } = scaler;
+    const norm = await read(this.optimiser.step({ lr, maxNorm: this.settings.clipGrad ?? 0, scale }));
+    const holds = Number.isFinite(norm);
+    if (!holds) this.optimiser.takeBack();
+    scaler.update(holds);
+    return holds ? norm : null;
   }
 
   async #replay(

@@ -3,15 +3,16 @@ import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import { piecesOf } from '../../backends/webgpu/kernels/flat.js';
 import type { Runtime } from '../../backends/webgpu/runtime.js';
-import type { Backend } from '../../core/backend.js';
+import type { Backend, Kernel } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { resident } from '../../core/memory.js';
 import { adamwStep, cast, globalNorm, narrow, slice, zeros } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { disposeBackend, loadBackend } from '../../index.js';
-import { assertSame } from '../support/compare.js';
+import { assertClose, assertSame } from '../support/compare.js';
 import { gpuOrReason } from '../support/gpu.js';
+import { nullGpu } from '../support/nullGpu.js';
 import { readAll, type Values, withoutLeak } from '../support/values.js';
 
 const found = await gpuOrReason();
@@ -21,6 +22,7 @@ const reference = await loadBackend('reference');
 
 after(() => disposeBackend('webgpu'));
 
+const EXACT = { relative: 0, absolute: 0 };
 const OPTIONS = { beta1: 0.9, beta2: 0.98, eps: 1e-6, maxNorm: 1 };
 
 interface State {
@@ -152,6 +154,86 @@ describe('the optimiser on webgpu', { skip }, () => {
     assert.equal(got.clip.data[0], Number.POSITIVE_INFINITY);
     for (const name of Object.keys(wanted) as (keyof typeof wanted)[])
       assertSame(got[name], wanted[name], { relative: 1e-5, absolute: 1e-5 }, name);
+  });
+
+  it('writes float16 copies with the parameters, wherever both lie', async () => {
+    const sizes = [8, 4097, 3, 20, 12];
+    const before = setDefaultBackend(gpu);
+    try {
+      await withoutLeak(gpu, async () => {
+        const kernel = gpu.kernels.get('adamwStep') as Kernel;
+        const run = (state: State, halves: readonly (Tensor | null)[], scale: number, bad: boolean) => {
+          const generator = new Generator(2);
+          const gradients = sizes.map((n) =>
+            tensor(
+              generator.normal(n).map((g) => g * scale),
+              { shape: [n] },
+            ),
+          );
+          const norm = bad ? tensor(Number.NaN) : globalNorm(gradients);
+          const attrs = {
+            ...{ ...OPTIONS, scale, skipNonFinite: true, step: 1, count: sizes.length, copies: true },
+            lr: sizes.map(() => 0.1),
+            weightDecay: sizes.map(() => 0.1),
+          };
+          const inputs = [...state.parameters, ...gradients, ...state.m, ...state.v, norm, ...halves];
+          // Below the op, which takes copies only where float16 is computed.
+          kernel.plan(
+            inputs.map((t) => t?.view() ?? null),
+            attrs,
+            [],
+          )?.([]);
+        };
+        for (const place of [resident, <T>(fn: () => T): T => fn()]) {
+          for (const bad of [false, true]) {
+            const values = await readAll(() => {
+              const state = place(() => blank(sizes));
+              // The last lies at an odd place of a larger one, and one has no copy.
+              const large = place(() => zeros([40], { dtype: 'float16' }));
+              const halves = place(() =>
+                sizes.map((n, i) =>
+                  i === 3 ? null : i === 4 ? narrow(large, 0, 5, 12) : zeros([n], { dtype: 'float16' }),
+                ),
+              );
+              run(state, halves, 32, bad);
+              const wanted = state.parameters.map((p, i) => [`wanted${i}`, cast(p, 'float16')] as const);
+              const got = halves.flatMap((t, i) => (t ? [[`got${i}`, t] as const] : []));
+              return { large, ...Object.fromEntries(wanted), ...Object.fromEntries(got) };
+            });
+            const list = (name: string) => Array.from((values as Record<string, Values>)[name].data);
+            for (const i of [0, 1, 2, 4]) {
+              const wanted = list(`wanted${i}`);
+              // What is cast anyway is right in any case.
+              assertClose(list(`got${i}`), bad && i !== 4 ? wanted.map(() => 0) : wanted, EXACT, `copy ${i}`);
+            }
+            assert.deepEqual(list('large').slice(0, 5), [0, 0, 0, 0, 0]);
+            assert.deepEqual(new Set(list('large').slice(17)), new Set([0]));
+          }
+        }
+      });
+    } finally {
+      setDefaultBackend(before);
+    }
+  });
+
+  it('compiles with float16 copies for a GPU that computes float16', async () => {
+    const { rt, kernels, view } = await nullGpu({ half: true });
+    const state = [0, 1, 2, 3].map(() => view([64, 3], 'float32'));
+    const inputs = [...state, view([], 'float32'), view([64, 3], 'float16')];
+    const attrs = {
+      ...OPTIONS,
+      scale: 2,
+      skipNonFinite: true,
+      step: 1,
+      count: 1,
+      copies: true,
+      lr: [1],
+      weightDecay: [0],
+    };
+    kernels.get('adamwStep')?.plan(inputs, attrs, [])?.([]);
+    await rt.sync();
+    assert.equal(rt.stats.launches, 1);
+    await rt.dispose();
   });
 
   it('deals tensors of any size out to a few pieces that miss nothing', () => {

@@ -7,6 +7,7 @@ import {
   assign,
   cast,
   expand,
+  full,
   globalNorm,
   mul,
   ones,
@@ -118,9 +119,42 @@ testEach('adamwStep refuses what it cannot write to', async () => {
     assert.throws(() => step(transpose(zeros([3, 2])), z()), /contiguous/);
     assert.throws(() => step(p, zeros([3, 2])), /expected gradients and moments of shape \[2, 3\]/);
     assert.throws(() => step(p, z(), { step: 0 }), /step of 1 or more/);
-    assert.throws(() => step(p, z(), { maxNorm: 1 }), /norm and maxNorm together/);
+    assert.throws(() => step(p, z(), { maxNorm: 1 }), /a norm where it is used/);
     assert.throws(() => step(p, z(), { lr: [] }), /expected 1 parameters/);
   });
+});
+
+testEach('adamwStep divides by a scale, and changes nothing where gradients are not finite', async () => {
+  const shapes = [[5], [2, 3]];
+  const options = { lr: [0.1, 0.2], weightDecay: [0.1, 0], beta1: 0.9, beta2: 0.98, eps: 1e-6, step: 1 };
+  const values = [
+    [1, -2, 0.5, 3, 4],
+    [0.25, -1, 2, 0, 1, -4],
+  ];
+  const run = (scale: number, maxNorm: number, given = values) =>
+    read(() => {
+      const [p, m, v] = [1, 0.5, 0.25].map((x) => shapes.map((shape) => full(shape, x)));
+      const g = given.map((list, i) =>
+        tensor(
+          list.map((x) => x * scale),
+          { shape: shapes[i] },
+        ),
+      );
+      const norm = globalNorm(g);
+      const scaled = scale === 1 ? {} : { scale, skipNonFinite: true };
+      adamwStep(p, g, m, v, scale === 1 && maxNorm === 0 ? null : norm, { ...options, maxNorm, ...scaled });
+      return { p0: p[0], p1: p[1], m0: m[0], m1: m[1], v0: v[0], v1: v[1] };
+    });
+  for (const maxNorm of [0, 1]) {
+    const [wanted, got] = [await run(1, maxNorm), await run(1024, maxNorm)];
+    for (const [name, list] of Object.entries(wanted)) close(got[name], list, 1e-6, name);
+    assert.notEqual(got.p0[0], 1);
+  }
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    const left = await run(64, 1, [values[0], [0, 1, bad, 2, 3, 4]]);
+    for (const [name, list] of Object.entries(left))
+      assert.deepEqual(new Set(list), new Set([{ p: 1, m: 0.5, v: 0.25 }[name[0]]]), `${name} with ${bad}`);
+  }
 });
 
 testEach('globalNorm is one norm over all tensors', async () => {

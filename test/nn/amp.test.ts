@@ -3,14 +3,16 @@ import { after, before, describe, it } from 'node:test';
 import '../../autograd/index.js';
 import { disposeBackend, useBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
+import { intercept, ORDER } from '../../core/dispatch.js';
 import { scope } from '../../core/memory.js';
-import { mean, mul, sum } from '../../core/ops/index.js';
+import { assign, mean, mul, sum } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
-import { tensor } from '../../core/tensor.js';
+import { type Tensor, tensor } from '../../core/tensor.js';
 import { autocast, computesHalf, GradScaler } from '../../nn/amp.js';
 import { Builder, type Parameter } from '../../nn/builder.js';
 import { constant } from '../../nn/init.js';
 import { Linear } from '../../nn/layers.js';
+import { AdamW } from '../../nn/optim.js';
 
 let backend: Backend;
 /** The reference backend, as if it computed in float16: it rounds what it stores. */
@@ -110,6 +112,74 @@ describe('autocast', () => {
     assert.ok(rounded.some((v, i) => v !== grad[i]));
     for (let i = 0; i < grad.length; i++) assert.ok(Math.abs(rounded[i] - grad[i]) < 2e-3);
     for (const t of [plain, cast, x]) t.dispose();
+    layer.dispose();
+  });
+
+  it('takes the copies that the optimiser writes instead of casts, as long as they hold', async () => {
+    const layer = new Linear(new Builder({ backend: half, generator: new Generator(1) }), 8, 4);
+    const x = tensor(new Generator(2).normal(16), { shape: [2, 8], backend: half });
+    const optimiser = new AdamW([...layer.namedParameters()], { lr: 0.1, halfCopies: true });
+    /** The result of a product, and how many parameters were cast for it. */
+    const product = async (train = false) => {
+      let casts = 0;
+      const remove = intercept(ORDER.profiler, (call, next) => {
+        const { dtype } = call.attrs as { dtype?: string };
+        if (dtype === 'float16' && call.inputs[0]?.storage === layer.weight.storage) casts++;
+        return next(call);
+      });
+      try {
+        const y = scope(() => {
+          const out = autocast(half, () => layer.forward(x));
+          if (train) mul(sum(mul(out, out)), 8).backward();
+          return out.detach();
+        });
+        const values = [...(await y.data())];
+        y.dispose();
+        return { values, casts };
+      } finally {
+        remove();
+      }
+    };
+    const step = async (): Promise<number> => {
+      const norm = optimiser.step({ scale: 8 });
+      optimiser.zeroGrad();
+      const value = await (norm as Tensor).item();
+      norm?.dispose();
+      return value;
+    };
+    const before = await product(true);
+    assert.ok((await step()) > 0);
+    const after = await product(true);
+    assert.notDeepEqual(after.values, before.values);
+    assert.deepEqual([before.casts, after.casts], [1, 0]);
+    // Without copies the weights are rounded to the same.
+    const weight = [...(await layer.weight.data())] as number[];
+    const changed = tensor(
+      weight.map((w) => w + 1),
+      { shape: [4, 8], backend: half },
+    );
+    const same = tensor(weight, { shape: [4, 8], backend: half });
+    assign(layer.weight, changed);
+    const other = await product();
+    assign(layer.weight, same);
+    const again = await product();
+    assert.deepEqual([other.casts, again.casts], [1, 1]);
+    assert.notDeepEqual(other.values, after.values);
+    assert.deepEqual(again.values, after.values);
+    // A step that is left out changes neither.
+    const infinite = tensor(Array(32).fill(Number.POSITIVE_INFINITY), { shape: [4, 8], backend: half });
+    layer.zeroGrad();
+    layer.weight.grad = infinite;
+    assert.equal(await step(), Number.POSITIVE_INFINITY);
+    optimiser.takeBack();
+    assert.equal(optimiser.steps, 1);
+    assert.deepEqual(optimiser.stepCounts().get('weight'), 1);
+    const left = await product();
+    assert.deepEqual(left.values, after.values);
+    assert.equal(left.casts, 0);
+    optimiser.dispose();
+    assert.equal((await product()).casts, 1);
+    for (const t of [x, changed, same]) t.dispose();
     layer.dispose();
   });
 });

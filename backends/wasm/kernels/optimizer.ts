@@ -15,6 +15,9 @@ interface AdamWAttrs {
   readonly eps: number;
   readonly step: number;
   readonly maxNorm: number;
+  readonly scale?: number;
+  readonly skipNonFinite?: boolean;
+  readonly copies?: boolean;
 }
 
 /** Elements of a chunk. */
@@ -28,6 +31,7 @@ const FIELDS = {
   chunkTable: 'i32',
   norm: 'i32',
   maxNorm: 'f32',
+  unscale: 'f32',
   beta1: 'f32',
   beta2: 'f32',
   rest1: 'f32',
@@ -73,9 +77,10 @@ const adamwKernel = (rt: Runtime) =>
     const [p, g, m, v] = [0, 4, 8, 12].map((offset) => f.let(element(i32.load(row, offset), start)));
     const length = f.let(i32.min(f.let(i32.sub(i32.load(row, 16), start)), CHUNK));
     const [rate, decay, root] = [20, 24, 28].map((offset) => f.let(f32x4.splat(f32.load(row, offset))));
-    const clip = f.let(f32.const(1));
+    const clip = f.let(a.unscale);
     f.if(a.norm, () => {
-      f.set(clip, f32.min(1, f32.div(a.maxNorm, f32.add(f32.load(a.norm), 1e-6))));
+      const norm = f32.mul(f32.load(a.norm), a.unscale);
+      f.set(clip, f32.mul(a.unscale, f32.min(1, f32.div(a.maxNorm, f32.add(norm, 1e-6)))));
     });
     const [b1, b2, r1, r2, eps, scale] = [a.beta1, a.beta2, a.rest1, a.rest2, a.eps, clip].map((x: Local<'f32'>) =>
       f.let(f32x4.splat(x)),
@@ -95,9 +100,13 @@ export function adamwStep(rt: Runtime): Kernel {
   return {
     plan(inputs, attrs) {
       const { count: n, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as AdamWAttrs;
-      if (!allFloat(inputs)) return null;
+      const { scale = 1, skipNonFinite = false, copies = false } = attrs as AdamWAttrs;
+      if (copies || !allFloat(inputs)) return null;
       const views = inputs.slice(0, 4 * n) as View[];
       return () => {
+        const given = inputs[4 * n];
+        // Everything before has been computed by now.
+        if (skipNonFinite && given && !Number.isFinite(rt.heap.f32[rt.address(given) / 4])) return;
         const correction1 = 1 - beta1 ** step;
         const correction2 = Math.sqrt(1 - beta2 ** step);
         const sizes = views.slice(0, n).map((p) => count(p.shape));
@@ -106,9 +115,20 @@ export function adamwStep(rt: Runtime): Kernel {
           floats: [lr[i] / correction1, 1 - lr[i] * weightDecay[i], correction2],
         });
         withTables(rt, sizes, row, (table, chunkTable, chunks) => {
-          const norm = rt.addressOf(inputs[4 * n] ?? null);
+          const norm = maxNorm > 0 ? rt.addressOf(inputs[4 * n] ?? null) : 0;
           adamwKernel(rt)(
-            { table, chunkTable, norm, maxNorm, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps },
+            {
+              table,
+              chunkTable,
+              norm,
+              maxNorm,
+              unscale: 1 / scale,
+              beta1,
+              beta2,
+              rest1: 1 - beta1,
+              rest2: 1 - beta2,
+              eps,
+            },
             chunks,
           );
         });
