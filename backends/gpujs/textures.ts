@@ -102,6 +102,7 @@ export class TextureEngine implements Engine {
   }
 
   upload(values: Float32Array): DeviceArray {
+    this.#expectContext();
     const gl = this.#gl;
     const pixels = Math.max(1, Math.ceil(values.length / 4));
     const width = Math.min(this.#largest, 2 ** Math.ceil(Math.log2(Math.sqrt(pixels))));
@@ -136,13 +137,12 @@ export class TextureEngine implements Engine {
     gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
     gl.readPixels(0, 0, width, height, gl.RGBA, gl.FLOAT, out);
     this.#release();
-    if (gl.isContextLost()) {
-      throw new InputError('The page lost its graphics processor, and what was computed on it; reload the page.');
-    }
+    this.#expectContext();
     return out.subarray(0, array.length);
   }
 
   run(program: Program, values: readonly (DeviceArray | number)[], length: number): DeviceArray {
+    this.#expectContext();
     const kernel = this.#kernels.get(program) ?? this.#build(program);
     // Always a new texture: gpu.js lets go of the one before.
     kernel.setOutput([program.quads ? Math.ceil(length / 4) : length]);
@@ -170,6 +170,12 @@ export class TextureEngine implements Engine {
     return kernel;
   }
 
+  #expectContext(): void {
+    if (this.#gl.isContextLost()) {
+      throw new InputError('The page lost its graphics processor, and what was computed on it; reload the page.');
+    }
+  }
+
   /** Takes the texture out of the framebuffer in use. */
   #release(): void {
     const gl = this.#gl;
@@ -188,9 +194,14 @@ export class TextureEngine implements Engine {
 
   wait(): void {
     const gl = this.#gl;
-    // Only a read waits for what was drawn.
-    this.download(this.upload(new Float32Array(1)));
     gl.finish();
+    // Only a read waits for what was drawn.
+    const probe = this.upload(new Float32Array(1));
+    try {
+      this.download(probe);
+    } finally {
+      probe.free();
+    }
   }
 
   async dispose(): Promise<void> {

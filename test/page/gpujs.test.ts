@@ -101,12 +101,26 @@ describe('gpujs in a page with WebGL2', { timeout: 180_000 }, () => {
     assert.equal(product, at(4 * (2 ** 22 + 2)));
   });
 
+  withPage('what is larger than a texture runs as the reference does', async () => {
+    const sum = (size: number) => Array.from({ length: size }, (_, i) => i + i * i).reduce((a, b) => a + b, 0);
+    told.length = 0;
+    assert.deepEqual(await session.call('smallTextures', [1023, 1024]), [sum(1023), sum(1024)]);
+    assert.deepEqual(told, []);
+    assert.deepEqual(await session.call('smallTextures', [1025]), [sum(1025)]);
+    assert.deepEqual(
+      told.map((text) => /no kernel for (\w+) on/.exec(text)?.[1]),
+      ['mul', 'add'],
+    );
+  });
+
   withPage('nothing complained', async () => {
     assert.deepEqual(session.complaints, []);
   });
 
   withPage('a lost graphics processor is told in one sentence', async () => {
-    assert.match(await session.call('loss'), /lost its graphics processor.*reload the page\.$/);
+    const said = await session.call('loss');
+    assert.equal(said.length, 3);
+    for (const text of said) assert.match(text, /lost its graphics processor.*reload the page\.$/);
   });
 
   withPage('a page without WebGL2 or float textures is told what is missing', async () => {

@@ -143,6 +143,29 @@ export async function farEntries(): Promise<{ rows: number[]; product: number }>
   return out;
 }
 
+/** Sums of counted numbers where textures have at most 16 by 16 pixels, of four numbers each. */
+export async function smallTextures(sizes: readonly number[]): Promise<number[]> {
+  const gl = WebGL2RenderingContext.prototype;
+  const { getParameter } = gl;
+  gl.getParameter = function (name) {
+    return name === this.MAX_TEXTURE_SIZE ? 16 : getParameter.call(this, name);
+  };
+  await disposeBackend('gpujs');
+  await useBackend('gpujs');
+  gl.getParameter = getParameter;
+  const out: number[] = [];
+  for (const size of sizes) {
+    const y = scope(() => {
+      const x = tensor(Float32Array.from({ length: size }, (_, i) => i));
+      return add(x, mul(x, x));
+    });
+    out.push(Array.from(await y.data()).reduce((a, b) => a + b, 0));
+    y.dispose();
+  }
+  await disposeBackend('gpujs');
+  return out;
+}
+
 /** What is said when the page cannot draw into float textures, and when it has no WebGL2 at all. */
 export async function refusals(): Promise<string[]> {
   const said: string[] = [];
@@ -162,8 +185,8 @@ export async function refusals(): Promise<string[]> {
   return said;
 }
 
-/** What is said when the graphics processor is lost between a computation and reading its result. */
-export async function loss(): Promise<string> {
+/** What is said when the graphics processor is lost: by reading a result, by the next computation, by waiting. */
+export async function loss(): Promise<string[]> {
   const contexts: WebGL2RenderingContext[] = [];
   const { getContext } = OffscreenCanvas.prototype;
   OffscreenCanvas.prototype.getContext = function (this: OffscreenCanvas, ...args: unknown[]) {
@@ -172,16 +195,23 @@ export async function loss(): Promise<string> {
     return context;
   } as typeof getContext;
   await disposeBackend('gpujs');
-  await useBackend('gpujs');
+  const backend = await useBackend('gpujs');
   OffscreenCanvas.prototype.getContext = getContext;
   const y = scope(() => mul(tensor([1, 2]), tensor([3, 4])));
   for (const context of contexts) context.getExtension('WEBGL_lose_context')?.loseContext();
-  try {
-    return `read ${await y.data()}`;
-  } catch (error) {
-    return messageOf(error);
-  } finally {
-    y.dispose();
-    await disposeBackend('gpujs');
-  }
+  const said: string[] = [];
+  const attempt = async (what: () => unknown) => {
+    await Promise.resolve()
+      .then(what)
+      .then(
+        () => said.push('nothing'),
+        (error: unknown) => said.push(messageOf(error)),
+      );
+  };
+  await attempt(() => y.data());
+  await attempt(() => scope(() => mul(y, y)));
+  await attempt(() => backend.sync());
+  y.dispose();
+  await disposeBackend('gpujs');
+  return said;
 }
