@@ -1,16 +1,23 @@
 /** Attention on webgpu: odd sizes, masks, dropout, gradients and what they add up to, launches, half floats. */
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { openDevice } from '../../backends/webgpu/device.js';
 import { createBackend } from '../../backends/webgpu/index.js';
-import type { Backend } from '../../core/backend.js';
+import { attention as attentionKernel } from '../../backends/webgpu/kernels/attention.js';
+import type { GpuBlock } from '../../backends/webgpu/memory.js';
+import { Runtime } from '../../backends/webgpu/runtime.js';
+import type { Backend, View } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { call } from '../../core/dispatch.js';
 import type { DType } from '../../core/dtype.js';
+import { contiguousStrides } from '../../core/layout.js';
 import { definedOps, type OpDefinition } from '../../core/op.js';
 import { add, attention, mul, sum } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { disposeBackend, loadBackend } from '../../index.js';
+import { assertClose } from '../support/compare.js';
+import { emulated } from '../support/emulatedMatrices.js';
 import { ADAPTER, gpuOrReason } from '../support/gpu.js';
 import { checkShaders, nullGpu } from '../support/nullGpu.js';
 import { compareOn, Oracle } from '../support/run.js';
@@ -44,6 +51,11 @@ const WIDTHS: readonly (readonly [number, DType])[] = [
   [64, 'float32'],
   [30, 'float16'],
 ];
+
+interface Masked {
+  readonly padding?: boolean;
+  readonly bias?: boolean;
+}
 
 const STATE = { seed: [7, 9], counter: [0xfffffffe, 3] } as const;
 
@@ -179,10 +191,82 @@ describe('attention on webgpu', { skip }, () => {
     }
   });
 
+  it('is the same on matrix units, each product done by hand', async () => {
+    const lanes = 32;
+    const stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
+    for (const [size, options, sizes] of [
+      [16, { padding: true, bias: true }, [1, 66, 37, 1, 16]],
+      [8, {}, [1, 17, 37, 2, 32]],
+    ] as readonly [number, Masked, readonly number[]][]) {
+      const open = await openDevice({ adapter: ADAPTER });
+      const unit = { M: size, N: size, K: size, componentType: 'f16', resultComponentType: 'f32' };
+      const one = { subgroupMinSize: lanes, subgroupMaxSize: lanes };
+      const facts = { ...open.facts, ...one, half: true, matrices: [unit] };
+      const rt = new Runtime({ ...open, facts }, stats);
+      const plain = new Runtime({ ...open, facts: open.facts }, stats);
+      const keys: string[] = [];
+      const kernel = rt.kernel.bind(rt);
+      rt.kernel = (key, define) => {
+        keys.push(key);
+        return kernel(key, () => emulated(define(), lanes));
+      };
+      const [B, Lq, Lk, H, d] = sizes;
+      const shapes = [
+        [B, Lq, H, d],
+        [B, Lk, H, d],
+        [B, Lk, H, d],
+        [H, Lq, Lk],
+      ];
+      const operandsOf = (runtime: Runtime, dtype: DType): (View | null)[] => {
+        const make = (shape: readonly number[], seed: number): View => {
+          const block = runtime.memory.alloc(4 * shape.reduce((n, s) => n * s, 1), false);
+          const values = new Generator(seed).normal(block.bytes / 4);
+          runtime.write(block, 0, new Uint8Array(values.buffer));
+          return { block, dtype, shape, strides: contiguousStrides(shape), offset: 0 };
+        };
+        const inputs: (View | null)[] = shapes.slice(0, 3).map((shape, i) => make(shape, i + 1));
+        const barred = runtime.memory.alloc(B * Lk, false);
+        runtime.write(
+          barred,
+          0,
+          new Uint8Array(4 * Math.ceil((B * Lk) / 4)).map((_, i) => (i % 5 === 0 ? 1 : 0)).subarray(0, B * Lk),
+        );
+        const padding: View = { block: barred, dtype: 'bool', shape: [B, Lk], strides: [Lk, 1], offset: 0 };
+        const { padding: padded = false, bias = false } = options;
+        return [...inputs, padded ? padding : null, bias ? { ...make(shapes[3], 9), dtype: 'float32' } : null];
+      };
+      const attrs = { scale: 0.3, dropout: 0, ...STATE };
+      const results = async (runtime: Runtime, dtype: DType) => {
+        const outputs = [shapes[0], [B, H, Lq]].map((shape, i): View => {
+          const block = runtime.memory.alloc(4 * shape.reduce((n, s) => n * s, 1), false);
+          return { block, dtype: i === 0 ? dtype : 'float32', shape, strides: contiguousStrides(shape), offset: 0 };
+        });
+        attentionKernel(runtime).plan(operandsOf(runtime, dtype), attrs, outputs)?.(outputs);
+        const bytes = await Promise.all(outputs.map((y) => runtime.read(y.block as GpuBlock, 0, y.block.bytes)));
+        return bytes.map((b) => new Float32Array(b.slice().buffer));
+      };
+      const [got, wanted] = [await results(rt, 'float16'), await results(plain, 'float32')];
+      assert.deepEqual(
+        keys.map((k) => k.split(':')[0]),
+        ['attentionMatrix'],
+      );
+      for (const i of [0, 1])
+        assertClose(got[i], wanted[i], { relative: 1e-5, absolute: 1e-5 }, `${i ? 'lse' : 'o'} ${size}`);
+      await plain.dispose();
+    }
+  });
+
   it('compiles for half floats, all masks and tiles of every size', async () => {
     const keys = new Set<string>();
-    for (const memory of [49152, 32768, 16384]) {
-      const none = await nullGpu({ half: true });
+    const unit = { M: 16, N: 16, K: 16, componentType: 'f16', resultComponentType: 'f32' };
+    const matrices = { subgroupMinSize: 32, subgroupMaxSize: 32, matrices: [unit] };
+    for (const [memory, more] of [
+      [49152, {}],
+      [49152, matrices],
+      [32768, {}],
+      [16384, {}],
+    ] as const) {
+      const none = await nullGpu({ half: true, ...more });
       const { kernels, view } = none;
       const check = () => {
         for (const [d, dtype] of WIDTHS) {
@@ -203,6 +287,8 @@ describe('attention on webgpu', { skip }, () => {
       for (const key of await checkShaders(none, limits, check)) keys.add(key);
       await none.rt.dispose();
     }
+    const onUnits = [...keys].filter((k) => k.startsWith('attentionMatrix')).map((k) => k.split(':')[1]);
+    assert.deepEqual(onUnits, ['64', '128']);
     const rows = (name: string) =>
       [...keys].filter((k) => k.startsWith(name) && k.includes('float16')).map((k) => /:(\d+)x64:/.exec(k)?.[1] ?? '');
     assert.deepEqual(new Set(rows('attention:')), new Set(['', '64', '32', '16']));

@@ -4,6 +4,7 @@
  */
 import type { Kernel, View } from '../../../core/backend.js';
 import { type AttentionAttrs, maskScores, masksOf, weightAt } from '../attention/masks.js';
+import { MATRIX_ROWS, matrixAttention, unitFor } from '../attention/matrix.js';
 import {
   addProduct,
   alongRows,
@@ -32,6 +33,8 @@ import type { Runtime } from '../runtime.js';
 import { withMath } from '../wgsl/math.js';
 import { allFloat } from './views.js';
 
+/** Fewer queries than this would leave matrix units half empty. */
+const MATRIX_FROM = 16;
 /** Queries of a workgroup at most. */
 const MOST_ROWS = 64;
 const MOST_GROUPS = 65535;
@@ -56,6 +59,23 @@ export function attention(rt: Runtime): Kernel {
         const operands = { q, k, v };
         const wide = isWide([q, k, v]);
         const masks = masksOf(padding, bias, attrs, [batch, heads, queries, keys], half);
+        const unit = queries > MATRIX_FROM ? unitFor(rt.facts, memory, [q, k, v], masks) : null;
+        const scalars = Object.entries(operands).map(([name, x]) => headScalars(name, x, wide));
+        const all = {
+          ...Object.assign({}, ...scalars),
+          queries,
+          keys,
+          scale: attrs.scale * Math.LOG2E,
+          ...masks.scalars,
+        };
+        const views = { ...operands, ...masks.views, o, lse };
+        if (unit) {
+          const lanes = rt.facts.subgroupMinSize;
+          const name = `attentionMatrix:${width}:${unit.M}x${unit.N}x${unit.K}/${lanes}:${masks.key}`;
+          const launch = rt.kernel(name, () => matrixAttention(unit, lanes, tiles, masks));
+          launch(views, all, [Math.ceil(queries / MATRIX_ROWS), heads, batch]);
+          return;
+        }
         const key = `attention:${q.dtype},${k.dtype},${v.dtype}:${o.dtype}:${tilesKey(tiles)}:${wide}:${masks.key}`;
         const launch = rt.kernel(key, () => {
           const fields = ['q', 'k', 'v'].map((name) => headFields(name, wide));
@@ -117,12 +137,7 @@ ${mainHead(tiles)}
 }`),
           };
         });
-        const scalars = Object.entries(operands).map(([name, x]) => headScalars(name, x, wide));
-        launch(
-          { ...operands, ...masks.views, o, lse },
-          { ...Object.assign({}, ...scalars), queries, keys, scale: attrs.scale * Math.LOG2E, ...masks.scalars },
-          [Math.ceil(queries / tiles.rows), heads, batch],
-        );
+        launch(views, all, [Math.ceil(queries / tiles.rows), heads, batch]);
       };
     },
   };
