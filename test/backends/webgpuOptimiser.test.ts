@@ -1,9 +1,12 @@
 /** AdamW and the norm of gradients on webgpu: many tensors in few launches, wherever they lie. */
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { adamwStep as createAdamwStep } from '../../backends/webgpu/kernels/adamwStep.js';
 import { piecesOf } from '../../backends/webgpu/kernels/flat.js';
+import { globalNorm as createGlobalNorm } from '../../backends/webgpu/kernels/globalNorm.js';
+import { Memory } from '../../backends/webgpu/memory.js';
 import type { Runtime } from '../../backends/webgpu/runtime.js';
-import type { Backend, Kernel } from '../../core/backend.js';
+import type { Backend, Kernel, View } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { resident } from '../../core/memory.js';
 import { adamwStep, cast, globalNorm, narrow, slice, zeros } from '../../core/ops/index.js';
@@ -234,6 +237,84 @@ describe('the optimiser on webgpu', { skip }, () => {
     await rt.sync();
     assert.equal(rt.stats.launches, 1);
     await rt.dispose();
+  });
+
+  it('updates all of BEiT-3-base, and measures its gradients, in at most 10 launches', () => {
+    // The memory that the parameters and the state would lie in, without the memory.
+    const limits = {
+      maxBufferSize: 2 ** 32,
+      maxStorageBufferBindingSize: 2 ** 31,
+      maxStorageBuffersPerShaderStage: 10,
+    };
+    const device = { limits, createBuffer: () => ({ destroy: () => {} }) } as unknown as GPUDevice;
+    const memory = new Memory(
+      device,
+      () => {},
+      () => {},
+    );
+    const launches: string[] = [];
+    const rt = {
+      device,
+      memory,
+      facts: { half: false },
+      kernel: (key: string) => () => launches.push(key),
+      copyBytes: () => {},
+      write: () => {},
+    } as unknown as Runtime;
+    const D = 768;
+    const way = [
+      D,
+      D * D,
+      D,
+      D * D,
+      D,
+      D * D,
+      D,
+      D * D,
+      D,
+      D,
+      D,
+      D,
+      4 * D * D,
+      4 * D,
+      4 * D,
+      4 * D,
+      4 * D * D,
+      D,
+      D,
+      D,
+    ];
+    const sizes = [
+      64_010 * D,
+      3 * 256 * D,
+      D,
+      D,
+      D,
+      197 * D,
+      1024 * D,
+      ...Array(24).fill(way).flat(),
+      D,
+      D,
+      D * D,
+      D,
+    ] as number[];
+    assert.ok(sizes.reduce((a, b) => a + b) > 2.2e8 && sizes.length > 450);
+    const view = (n: number, stays: boolean): View => ({
+      block: memory.alloc(4 * n, stays),
+      dtype: 'float32',
+      shape: [n],
+      strides: [1],
+      offset: 0,
+    });
+    const parameters = sizes.map((n) => view(n, true));
+    const moments = sizes.map((n) => [view(n, true), view(n, true)]);
+    const gradients = sizes.map((n) => view(n, false));
+    const norm = view(1, false);
+    createGlobalNorm(rt).plan(gradients, {}, [{ dtype: 'float32', shape: [] }])?.([norm]);
+    const attrs = { ...OPTIONS, step: 1, count: sizes.length, lr: sizes.map(() => 1), weightDecay: sizes.map(() => 0) };
+    const inputs = [...parameters, ...gradients, ...moments.map(([m]) => m), ...moments.map(([, v]) => v), norm];
+    createAdamwStep(rt).plan(inputs, attrs, [])?.([]);
+    assert.ok(launches.length <= 10, launches.join(', '));
   });
 
   it('deals tensors of any size out to a few pieces that miss nothing', () => {
