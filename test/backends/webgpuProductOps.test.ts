@@ -83,6 +83,18 @@ describe('ops that are products', { skip }, () => {
         [2, 3, 40],
         [2, 40, 1],
       ],
+      [
+        [2, 90, 40],
+        [2, 40, 1],
+      ],
+      [
+        [3, 1, 36],
+        [36, 70],
+      ],
+      [
+        [3, 1, 70],
+        [3, 70, 20],
+      ],
     ];
     for (const [a, b] of cases)
       for (const layout of LAYOUTS) await compare('matmul', { inputs: shapes(a, b), attrs: {} }, layout);
