@@ -7,10 +7,12 @@ import { attention as attentionKernel } from '../../backends/webgpu/kernels/atte
 import type { GpuBlock } from '../../backends/webgpu/memory.js';
 import { Runtime } from '../../backends/webgpu/runtime.js';
 import type { Backend, View } from '../../core/backend.js';
+import { capture } from '../../core/capture.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { call } from '../../core/dispatch.js';
 import type { DType } from '../../core/dtype.js';
 import { contiguousStrides } from '../../core/layout.js';
+import { scope } from '../../core/memory.js';
 import { definedOps, type OpDefinition } from '../../core/op.js';
 import { add, attention, mul, sum } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
@@ -182,10 +184,44 @@ describe('attention on webgpu', { skip }, () => {
     }
   });
 
-  it('works without immediates and subgroups', async () => {
-    const plain = await createBackend({ adapter: ADAPTER, without: ['immediates', 'subgroups'] });
+  it('draws new random numbers at each replay of a captured step, those of eager calls', async () => {
+    const before = setDefaultBackend(gpu);
     try {
-      assert.equal(await compareOn(oracle, plain, trialOf({ sizes: [2, 9, 34, 2, 8], padding: true })), 5);
+      const [captured, eager] = [8, 8].map((seed) => new Generator(seed));
+      const run = (generator: Generator) => (q: Tensor, k: Tensor) => {
+        q.requireGrad();
+        const o = attention(q, k, k, { dropout: 0.3, generator });
+        sum(o).backward();
+        const { grad } = q;
+        q.grad = null;
+        q.requireGrad(false);
+        return { o: o.detach(), grad: grad as Tensor };
+      };
+      const step = capture((q: Tensor, k: Tensor) => scope(() => run(captured)(add(q, 0), k)));
+      const [q, k] = [normal([1, 5, 2, 8], 1), normal([1, 7, 2, 8], 2)];
+      const seen = new Set<string>();
+      for (let i = 0; i < 5; i++) {
+        const [got, wanted] = [step(q, k), scope(() => run(eager)(add(q, 0), k))];
+        for (const name of ['o', 'grad'] as const) {
+          const values = await got[name].data();
+          assert.deepEqual(values, await wanted[name].data(), `${name} of call ${i}`);
+          seen.add(String(values));
+        }
+        for (const t of [...Object.values(got), ...Object.values(wanted)]) t.dispose();
+      }
+      assert.ok(step.recording);
+      assert.equal(seen.size, 10);
+      for (const t of [step, q, k]) t.dispose();
+    } finally {
+      setDefaultBackend(before);
+    }
+  });
+
+  it('works without immediates and subgroups, and within the least of limits', async () => {
+    const plain = await createBackend({ adapter: ADAPTER, without: ['immediates', 'subgroups', 'limits'] });
+    try {
+      for (const padding of [true, false])
+        assert.equal(await compareOn(oracle, plain, trialOf({ sizes: [1, 19, 34, 2, 64], padding })), 5);
     } finally {
       await plain.dispose();
     }
