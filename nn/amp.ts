@@ -4,8 +4,9 @@ import { type Call, intercept, type Next, ORDER } from '../core/dispatch.js';
 import { InputError } from '../core/errors.js';
 import { keep, scope } from '../core/memory.js';
 import { noGrad } from '../core/modes.js';
-import { affine, cast, globalNorm } from '../core/ops/index.js';
-import type { Tensor } from '../core/tensor.js';
+import { affine, cast, globalNorm, mul } from '../core/ops/index.js';
+import { type Tensor, tensor } from '../core/tensor.js';
+import { fresh } from '../core/watch.js';
 import type { Parameter } from './builder.js';
 import { useHalfCopies } from './halfCopies.js';
 
@@ -82,6 +83,17 @@ export class GradScaler {
   /** What the loss is to be multiplied with. */
   get scale(): number {
     return this.#scale;
+  }
+
+  /** The loss times the scale, over `count`; differentiate this. Replays of a captured step take the scale of then. */
+  scaleLoss(loss: Tensor, count = 1): Tensor {
+    const { dtype, backend } = loss;
+    return scope(() =>
+      mul(
+        loss,
+        fresh(() => tensor(this.#scale / count, { dtype, backend })),
+      ),
+    );
   }
 
   /** Divides the gradients by the scale; resolves to whether all of them are finite: only then may a step be made. */

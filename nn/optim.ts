@@ -16,8 +16,8 @@ import {
   reciprocal,
   zeros,
 } from '../core/ops/index.js';
-import type { Tensor } from '../core/tensor.js';
-import { onReplay, watching } from '../core/watch.js';
+import { type Tensor, tensor } from '../core/tensor.js';
+import { fresh, onReplay, watching } from '../core/watch.js';
 import { computesHalf } from './amp.js';
 import { Parameter } from './builder.js';
 import { HalfCopies } from './halfCopies.js';
@@ -76,9 +76,10 @@ export interface StepOptions {
 export interface ScaledStepOptions extends StepOptions {
   /**
    * What the loss was multiplied with before backward. The gradients are divided by it, and the step changes nothing when
-   * they are not finite: where the norm that it returns is not, call `takeBack`.
+   * they are not finite: where the norm that it returns is not, call `takeBack`. A function is asked again by each replay
+   * of a captured step.
    */
-  readonly scale?: number;
+  readonly scale?: number | (() => number);
 }
 
 /** Steps of all parameters alike, or by parameter name. */
@@ -223,7 +224,9 @@ export class AdamW extends Optimiser {
     return noGrad(() =>
       scope(() => {
         const skipNonFinite = scale !== undefined;
+        const scaleNow = typeof scale === 'function' ? scale : () => scale;
         const norm = maxNorm > 0 || skipNonFinite ? globalNorm(active.map((s) => s.parameter.grad as Tensor)) : null;
+        const constants = { lr: lr ?? null, maxNorm, scale: typeof scale === 'number' ? scale : null };
         for (const slots of byStep.values()) {
           const states = slots.map((s) => this.#stateOf(s));
           const current = (): AdamWStepOptions => ({
@@ -234,7 +237,7 @@ export class AdamW extends Optimiser {
             eps: this.#eps,
             step: this.#sharedStep(slots),
             maxNorm,
-            scale,
+            scale: scaleNow(),
             skipNonFinite,
           });
           const copies = this.#copiesOf(slots);
@@ -245,11 +248,16 @@ export class AdamW extends Optimiser {
             states.map((s) => s.v),
             norm,
             current(),
-            { replayed: { current, constants: { lr: lr ?? null, maxNorm, scale: scale ?? null } }, copies },
+            { replayed: { current, constants }, copies },
           );
           if (copies) for (const s of slots) this.#copies?.written(s.parameter);
         }
-        return norm && scale !== undefined ? affine(norm, 1 / scale, 0) : norm;
+        if (!norm || !skipNonFinite) return norm;
+        const { dtype, backend } = norm;
+        return mul(
+          norm,
+          fresh(() => tensor(1 / (scaleNow() ?? 1), { dtype, backend })),
+        );
       }),
     );
   }

@@ -34,10 +34,6 @@ export async function finetune(options: FinetuneOptions): Promise<FinetuneResult
   if (resolved.settings.amp && !computesHalf(backend)) {
     throw new InputError(`The device ${backend.name} does not compute in float16; leave --amp out.`);
   }
-  if (resolved.settings.amp && resolved.settings.replay)
-    throw new InputError(
-      '--replay does not go with --amp, whose loss scale is decided anew in each step; leave one out.',
-    );
   await prepareFolder(options.output);
   const before = setDefaultBackend(backend);
   let source: Source | null = null;

@@ -1,5 +1,6 @@
 /** One optimiser step after the other. */
 import '../../autograd/index.js';
+import { type CapturedStep, capture } from '../../core/capture.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import { affine, globalNorm } from '../../core/ops/index.js';
@@ -48,6 +49,7 @@ export class Trainer<T extends Task> {
   readonly #parameters: readonly Parameter[];
   /** Where steps are replayed. */
   readonly #replayed: ReplayedSteps<TaskBatches[T]> | null = null;
+  readonly #average: CapturedStep<[], unknown> | null = null;
   /** The step that is made. */
   #number = 0;
 
@@ -66,8 +68,11 @@ export class Trainer<T extends Task> {
     this.ema = settings.modelEma ? new EMA(model, settings.modelEmaDecay) : null;
     this.scaler = settings.amp ? new GradScaler() : null;
     this.#parameters = model.parameters();
-    if (settings.replay && this.#parameters[0].backend.record)
+    if (settings.replay && this.#parameters[0].backend.record) {
       this.#replayed = new ReplayedSteps((batches) => this.#wholeStep(batches));
+      // On its own: a step that overflows leaves it out.
+      this.#average = this.ema && capture(() => this.ema?.update());
+    }
   }
 
   /**
@@ -140,21 +145,31 @@ export class Trainer<T extends Task> {
     const { loss, ...metrics } = Object.fromEntries(means);
     const files = batches.flatMap((batch) => batch.files);
     if (!Number.isFinite(loss)) throw new NotFinite(`The loss is ${loss}`, step, files);
-    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
-    return { loss, metrics, gradNorm, lossScale: undefined };
+    const lossScale = this.scaler?.scale;
+    const holds = Number.isFinite(gradNorm);
+    if (holds) this.#average?.();
+    else if (this.scaler) this.optimiser.takeBack();
+    else throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
+    this.scaler?.update(holds);
+    return { loss, metrics, gradNorm: holds ? gradNorm : null, lossScale };
   }
 
   /** All that a step does on the device. */
   #wholeStep(batches: readonly TaskBatches[T][]): StepTensors {
+    const { scaler, optimiser } = this;
     const { clipGrad } = this.settings;
     const parts = batches.map((batch) => {
       const { loss, metrics } = this.#backward(batch, this.#number);
       return { ...metrics, loss };
     });
-    const norm = clipGrad === null ? this.#norm() : this.optimiser.step({ maxNorm: clipGrad });
-    if (clipGrad === null) this.optimiser.step();
-    this.ema?.update();
-    this.optimiser.zeroGrad();
+    let norm: Tensor | null;
+    if (scaler) norm = optimiser.step({ maxNorm: clipGrad ?? 0, scale: () => scaler.scale });
+    else if (clipGrad !== null) norm = optimiser.step({ maxNorm: clipGrad });
+    else {
+      norm = this.#norm();
+      optimiser.step();
+    }
+    optimiser.zeroGrad();
     return { parts, norm };
   }
 
@@ -165,9 +180,10 @@ export class Trainer<T extends Task> {
     const forward = () => trainingLoss(this.spec.task, this.model, batch, options);
     return scope(() => {
       const result = this.settings.amp ? autocast(this.#parameters[0].backend, forward) : forward();
-      const factor = (this.scaler?.scale ?? 1) / updateFreq;
-      (factor === 1 ? result.loss : affine(result.loss, factor, 0)).backward();
-      return { loss: result.loss.detach(), metrics: result.metrics };
+      const { loss } = result;
+      if (this.scaler) this.scaler.scaleLoss(loss, updateFreq).backward();
+      else (updateFreq === 1 ? loss : affine(loss, 1 / updateFreq, 0)).backward();
+      return { loss: loss.detach(), metrics: result.metrics };
     });
   }
 
@@ -187,6 +203,7 @@ export class Trainer<T extends Task> {
   /** Frees all but the model. */
   dispose(): void {
     this.#replayed?.dispose();
+    this.#average?.dispose();
     this.optimiser.dispose();
     this.ema?.dispose();
   }

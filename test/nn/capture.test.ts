@@ -12,6 +12,7 @@ import { scope } from '../../core/memory.js';
 import { mean, mul, sub } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
+import { GradScaler } from '../../nn/amp.js';
 import { Builder } from '../../nn/builder.js';
 import { Linear, Sequential, Tanh } from '../../nn/layers.js';
 import { AdamW, SGD, type StepOptions } from '../../nn/optim.js';
@@ -98,6 +99,47 @@ for (const [name, make] of Object.entries(makers)) {
     for (const t of [replayed, captured, eager, ...nets]) t.dispose();
   });
 }
+
+testBoth('a loss scale is followed, and steps that overflow are left out', async () => {
+  const nets = [model(), model()];
+  const optimisers = nets.map((net) => new AdamW(net.namedParameters()));
+  const scalers = nets.map(() => new GradScaler({ scale: 2 ** 10, growthInterval: 3 }));
+  const steps = nets.map((net, i) => (x: Tensor, y: Tensor) => {
+    const error = sub(net.forward(x), y);
+    const loss = mean(mul(error, error));
+    backward(scalers[i].scaleLoss(loss, 2));
+    const norm = optimisers[i].step({ maxNorm: 0.5, scale: () => scalers[i].scale }) as Tensor;
+    optimisers[i].zeroGrad();
+    return { loss, norm };
+  });
+  const replayed = capture(steps[0]);
+  const made: boolean[] = [];
+  for (let i = 0; i < 10; i++) {
+    const [x, y] = batch(i);
+    // Too large twice, once among the replayed.
+    if (i === 1 || i === 6) for (const s of scalers) s.restore({ scale: 2 ** 127, growthTracker: 0 });
+    if (i === 2 || i === 7) for (const s of scalers) s.restore({ scale: 2 ** 8, growthTracker: 0 });
+    const results = [replayed(x, y), scope(() => steps[1](x, y))];
+    const [got, wanted] = [await taken(results[0]), await taken(results[1])];
+    assert.deepEqual(got, wanted);
+    const holds = Number.isFinite(got[1]);
+    made.push(holds);
+    for (const k of [0, 1]) {
+      if (!holds) optimisers[k].takeBack();
+      scalers[k].update(holds);
+    }
+    for (const t of [x, y]) t.dispose();
+  }
+  assert.deepEqual(
+    made.flatMap((holds, i) => (holds ? [] : [i])),
+    [1, 6],
+  );
+  assert.deepEqual(scalers[0].state(), scalers[1].state());
+  assert.deepEqual(optimisers[0].stepCounts(), optimisers[1].stepCounts());
+  assert.equal(optimisers[0].steps, 8);
+  assert.deepEqual(await valuesOf(nets[0].namedParameters()), await valuesOf(nets[1].namedParameters()));
+  for (const t of [replayed, ...optimisers, ...nets]) t.dispose();
+});
 
 testBoth('a learning rate that is given by value must not change, and gradients must not stay', (backend) => {
   const [x, y] = batch(0);
