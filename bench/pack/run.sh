@@ -147,7 +147,7 @@ if wants train; then
   run train "$dist/bench/train.js" $device $sizes --json "$out/train.json"
   run train-replay "$dist/bench/train.js" $device $sizes --replay --json "$out/train-replay.json"
   case $gpu in *"no float16"*) ;; *)
-    run train-float16 "$dist/bench/train.js" $device $sizes --dtype float16 --json "$out/train-float16.json" ;;
+    run train-float16 "$dist/bench/train.js" $device $sizes --replay --dtype float16 --json "$out/train-float16.json" ;;
   esac
 fi
 if wants parity; then
