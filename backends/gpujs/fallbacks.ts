@@ -6,18 +6,17 @@ import { warn } from '../../core/runtime.js';
 /** A case that no kernel handles. */
 const NONE: Kernel = { strided: true, plan: () => null };
 
-export class Fallbacks {
-  readonly #told = new Set<string>();
-
-  /** A kernel that says once when its op runs as a plain loop. */
-  told(name: string, kernel: Kernel | null): Kernel {
+/** A function that gives a kernel the voice to say, once for each name, that its op runs as a plain loop. */
+export function teller(): (name: string, kernel: Kernel | null) => Kernel {
+  const told = new Set<string>();
+  return (name, kernel) => {
     const inner = kernel ?? NONE;
     return {
       strided: inner.strided,
       plan: (inputs, attrs, outputs) => {
         const run = inner.plan(inputs, attrs, outputs);
-        if (run === null && !this.#told.has(name)) {
-          this.#told.add(name);
+        if (run === null && !told.has(name)) {
+          told.add(name);
           const kinds = [...inputs, ...outputs].flatMap((s) => (s ? [s.dtype] : []));
           warn(
             `The gpujs backend has no kernel for ${name} on ${[...new Set(kinds)].join(', ')}; it runs as the reference does, on the processor.`,
@@ -26,14 +25,28 @@ export class Fallbacks {
         return run;
       },
     };
+  };
+}
+
+/** Kernels by name. Ops that are defined by a plain loop have one that tells, also where there is no other. */
+export class KernelTable extends Map<string, Kernel> {
+  readonly #telling = new Map<string, Kernel>();
+  constructor(
+    kernels: ReadonlyMap<string, Kernel>,
+    private readonly tell: (name: string, kernel: Kernel | null) => Kernel,
+  ) {
+    super(kernels);
   }
 
-  /** `kernels`, with every op that is defined by a plain loop. */
-  complete(kernels: ReadonlyMap<string, Kernel>): ReadonlyMap<string, Kernel> {
-    const all = new Map(kernels);
-    for (const [name, op] of definedOps()) {
-      if (op.reference) all.set(name, this.told(name, kernels.get(name) ?? null));
+  override get(name: string): Kernel | undefined {
+    const own = super.get(name);
+    // Asked each time: ops may be defined after the backend was made. Others are composed of ops.
+    if (!definedOps().get(name)?.reference) return own;
+    let kernel = this.#telling.get(name);
+    if (!kernel) {
+      kernel = this.tell(name, own ?? null);
+      this.#telling.set(name, kernel);
     }
-    return all;
+    return kernel;
   }
 }

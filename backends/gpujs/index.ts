@@ -8,7 +8,7 @@ import type { Expr } from '../../core/expr.js';
 import { inNode } from '../../core/runtime.js';
 import { copy } from './copy.js';
 import { compileExpression } from './elementwise.js';
-import { Fallbacks } from './fallbacks.js';
+import { KernelTable, teller } from './fallbacks.js';
 import { load, store } from './host.js';
 import { createKernels } from './kernels/index.js';
 import { loadLibrary } from './library.js';
@@ -37,7 +37,7 @@ class GpujsBackend implements Backend {
   readonly details: Backend['details'];
   readonly kernels: ReadonlyMap<string, Kernel>;
   readonly host: NonNullable<Backend['host']>;
-  readonly #fallbacks = new Fallbacks();
+  readonly #tell = teller();
   readonly #compiled = new WeakMap<Expr, Kernel>();
 
   constructor(
@@ -45,7 +45,7 @@ class GpujsBackend implements Backend {
     readonly stats: Stats,
   ) {
     this.details = machine.engine.details;
-    this.kernels = this.#fallbacks.complete(createKernels(machine));
+    this.kernels = new KernelTable(createKernels(machine), this.#tell);
     const { memory } = machine;
     this.host = {
       load: (view: View) => load(view, memory.bytes(view.block)),
@@ -58,7 +58,7 @@ class GpujsBackend implements Backend {
   compile(key: string, expr: Expr): Kernel {
     let kernel = this.#compiled.get(expr);
     if (!kernel) {
-      kernel = this.#fallbacks.told(key, compileExpression(this.machine, expr));
+      kernel = this.#tell(key, compileExpression(this.machine, expr));
       this.#compiled.set(expr, kernel);
     }
     return kernel;
