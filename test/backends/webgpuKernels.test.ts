@@ -4,13 +4,16 @@ import { after, describe, it } from 'node:test';
 import type { Backend } from '../../core/backend.js';
 import { setDefaultBackend } from '../../core/device.js';
 import type { DType } from '../../core/dtype.js';
+import { scope } from '../../core/memory.js';
 import { definedOps } from '../../core/op.js';
 import {
   amax,
   argmax,
+  cast,
   cat,
   crossEntropy,
   cumsum,
+  expand,
   gather,
   gatherRows,
   max,
@@ -18,10 +21,12 @@ import {
   prod,
   scatterAdd,
   scatterAddRows,
+  slice,
   sort,
   sum,
   topk,
   transpose,
+  zeros,
 } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
@@ -233,12 +238,16 @@ describe('kernels of webgpu', { skip }, () => {
     );
   });
 
-  it('place elements of one and two bytes', async () => {
-    for (const dtype of ['bool', 'uint8', 'bfloat16', 'float16', 'int32'] as const) {
+  it('place elements of any size', async () => {
+    for (const dtype of ['bool', 'uint8', 'bfloat16', 'float16', 'int32', 'float32'] as const) {
       await compare((random) => {
-        const x = random.ids(2, 5, 7).cast(dtype);
+        const x = cast(random.ids(2, 5, 7), dtype);
+        const turned = transpose(cast(random.ids(2, 3, 5), dtype));
         return {
-          cat: cat([x, x.slice(1, 1, 4), transpose(x.slice(0, 0, 5))].slice(0, 2), 1),
+          cat: cat([x, slice(x, 1, 1, 4), turned], 1),
+          many: cat(Array(11).fill(turned), 1),
+          blocks: cat([x, x, slice(x, 0, 1, 3)], 0),
+          inner: cat([expand(slice(x, 0, 0, 1), [4, 7]), slice(x, 0, 1, 5)], -1),
           pad: pad(x, [
             [1, 2],
             [3, 0],
@@ -246,6 +255,20 @@ describe('kernels of webgpu', { skip }, () => {
           rows: gatherRows(x, random.ids(5, 9)),
         };
       }, EXACT);
+    }
+  });
+
+  it('join a few tensors in one launch', () => {
+    const before = setDefaultBackend(gpu);
+    try {
+      scope(() => {
+        const [a, b] = [zeros([3, 4, 5]), zeros([3, 2, 5])];
+        const start = gpu.stats.launches;
+        cat([a, b, a], 1);
+        assert.equal(gpu.stats.launches - start, 1);
+      });
+    } finally {
+      setDefaultBackend(before);
     }
   });
 

@@ -1,8 +1,7 @@
-/** Ops that only place elements: cat, pad, gatherRows, gather. */
+/** Ops that only place elements: pad, gatherRows, gather. */
 import type { Kernel, View } from '../../../core/backend.js';
 import { bytesOf, type DType } from '../../../core/dtype.js';
 import { sizeOf } from '../../../core/layout.js';
-import { copy } from '../copy.js';
 import { FAULT } from '../faults.js';
 import type { GpuBlock } from '../memory.js';
 import { input, output } from '../program.js';
@@ -10,20 +9,6 @@ import type { Runtime } from '../runtime.js';
 import { arrayType, groupsFor, loader, MAIN, storeElements, THREADS } from '../wgsl/access.js';
 import { bitsLoader, bitsOf } from '../wgsl/bits.js';
 import { collapse, indexCode, indexFields, indexValues } from '../wgsl/indexing.js';
-
-export const cat = (rt: Runtime): Kernel => ({
-  strided: true,
-  plan(inputs, attrs) {
-    const { axis } = attrs as { readonly axis: number };
-    return ([y]) => {
-      let start = 0;
-      for (const x of inputs as readonly View[]) {
-        copy(rt, x, { ...y, shape: x.shape, offset: y.offset + start * y.strides[axis] });
-        start += x.shape[axis];
-      }
-    };
-  },
-});
 
 interface GridAttrs {
   readonly shape: readonly number[];
