@@ -4,7 +4,7 @@
  */
 import type { Kernel, View } from '../../../core/backend.js';
 import { type AttentionAttrs, maskScores, masksOf, weightAt } from '../attention/masks.js';
-import { MATRIX_ROWS, matrixAttention, unitFor } from '../attention/matrix.js';
+import { matrixAttention } from '../attention/matrix.js';
 import {
   addProduct,
   alongRows,
@@ -27,14 +27,13 @@ import {
   tilesFor,
   tilesKey,
 } from '../attention/tiles.js';
+import { UNIT_ROWS, unitsFor, unitsKey } from '../attention/units.js';
 import { usesHalf } from '../elementwise.js';
 import { input, output } from '../program.js';
 import type { Runtime } from '../runtime.js';
 import { withMath } from '../wgsl/math.js';
 import { allFloat } from './views.js';
 
-/** Fewer queries than this would leave matrix units half empty. */
-const MATRIX_FROM = 16;
 /** Queries of a workgroup at most. */
 const MOST_ROWS = 64;
 const MOST_GROUPS = 65535;
@@ -59,7 +58,7 @@ export function attention(rt: Runtime): Kernel {
         const operands = { q, k, v };
         const wide = isWide([q, k, v]);
         const masks = masksOf(padding, bias, attrs, [batch, heads, queries, keys], half);
-        const unit = queries > MATRIX_FROM ? unitFor(rt.facts, memory, [q, k, v], masks) : null;
+        const units = unitsFor(rt.facts, memory, [q, k, v], queries, masks, tiles);
         const scalars = Object.entries(operands).map(([name, x]) => headScalars(name, x, wide));
         const all = {
           ...Object.assign({}, ...scalars),
@@ -69,11 +68,10 @@ export function attention(rt: Runtime): Kernel {
           ...masks.scalars,
         };
         const views = { ...operands, ...masks.views, o, lse };
-        if (unit) {
-          const lanes = rt.facts.subgroupMinSize;
-          const name = `attentionMatrix:${width}:${unit.M}x${unit.N}x${unit.K}/${lanes}:${masks.key}`;
-          const launch = rt.kernel(name, () => matrixAttention(unit, lanes, tiles, masks));
-          launch(views, all, [Math.ceil(queries / MATRIX_ROWS), heads, batch]);
+        if (units) {
+          const name = `attentionMatrix:${unitsKey(units)}:${masks.key}`;
+          const launch = rt.kernel(name, () => matrixAttention(units, masks));
+          launch(views, all, [Math.ceil(queries / UNIT_ROWS), heads, batch]);
           return;
         }
         const key = `attention:${q.dtype},${k.dtype},${v.dtype}:${o.dtype}:${tilesKey(tiles)}:${wide}:${masks.key}`;
