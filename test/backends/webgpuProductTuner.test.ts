@@ -69,7 +69,7 @@ function example(runtime: Runtime): Product {
 it('texts of choices are read again, and what is none is left out', () => {
   const choices = new Map([
     ['b', '32x32x32/4x4/1*1'],
-    ['a', 'thin*1'],
+    ['a', 'thin4*1'],
   ]);
   assert.deepEqual(parseChoices(formatChoices(choices)), choices);
   for (const text of [
@@ -85,9 +85,9 @@ it('texts of choices are read again, and what is none is left out', () => {
     assert.equal(parseChoices(text).size, 0, text);
   const mixed = JSON.stringify({
     version: 1,
-    ways: { good: 'thin*1', bad: 3, [`${'x'.repeat(300)}`]: 'y', long: 'z'.repeat(300) },
+    ways: { good: 'thin4*1', bad: 3, [`${'x'.repeat(300)}`]: 'y', long: 'z'.repeat(300) },
   });
-  assert.deepEqual(parseChoices(mixed), new Map([['good', 'thin*1']]));
+  assert.deepEqual(parseChoices(mixed), new Map([['good', 'thin4*1']]));
   assert.equal(parseChoices(mixed + ' '.repeat(2 ** 21)).size, 0);
 });
 

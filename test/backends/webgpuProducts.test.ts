@@ -175,7 +175,12 @@ describe('tiled products', { skip }, () => {
   it('are right with few rows', async () => {
     for (const rows of [1, 2, 3, 7, 16]) {
       const kernelRows = 2 ** Math.ceil(Math.log2(rows));
-      const way: Way = { kind: 'thin', rows: kernelRows, slices: 1 };
+      const way: Way = {
+        kind: 'thin',
+        rows: kernelRows,
+        columns: Math.min(rows === 1 ? 2 : 4, 16 / kernelRows),
+        slices: 1,
+      };
       const given: Case = { sizes: [rows, 45, 300], a: 'depth', b: 'depth', offset: 4 };
       await check(way, { ...given, finish: rows !== 2 }, rows);
       await check(way, { ...given, sizes: [rows, 33, 4], batch: 2 }, rows);
@@ -191,7 +196,15 @@ describe('tiled products', { skip }, () => {
     assert.ok(ways.length >= 8);
     for (const way of ways) assert.deepEqual(namedWay(rt, product, wayName(way)), way);
     assert.ok(ways.some((way) => way.slices > 1));
-    for (const name of ['', 'thin*1', '9x9x9/1x1/1*1', '64x64x16/4x4/2', '64x64x16/4x4/2*-1', '64x64x16/4x4/2*x'])
+    for (const name of [
+      '',
+      'thin*1',
+      'thin4*1',
+      '9x9x9/1x1/1*1',
+      '64x64x16/4x4/2',
+      '64x64x16/4x4/2*-1',
+      '64x64x16/4x4/2*x',
+    ])
       assert.equal(namedWay(rt, product, name), null, name);
     // More slices than the depth has steps are too many.
     assert.equal(namedWay(rt, { ...product, depth: 40 }, '64x64x16/4x4/2*60')?.slices, 2);

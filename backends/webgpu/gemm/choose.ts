@@ -13,16 +13,16 @@ import {
 import { sidesOf, stageSize } from './load.js';
 import { matrixMemory, suitsMatrix } from './matrix.js';
 import { layers, type Product, parts } from './product.js';
-import { thinRows } from './thin.js';
+import { groupColumns, thinTiles } from './thin.js';
 
 /** Tile sizes, and the number of slices into which the depth is cut. */
 export type Way =
-  | { readonly kind: 'thin'; readonly rows: number; readonly slices: 1 }
+  | { readonly kind: 'thin'; readonly rows: number; readonly columns: number; readonly slices: 1 }
   | { readonly kind: 'tile'; readonly config: Config; readonly slices: number }
   | { readonly kind: 'matrix'; readonly config: MatrixTile; readonly unit: MatrixConfig; readonly slices: number };
 
 export function wayName(way: Way): string {
-  if (way.kind === 'thin') return 'thin*1';
+  if (way.kind === 'thin') return `thin${way.columns}*1`;
   return `${way.kind === 'tile' ? configName(way.config) : matrixTileName(way.config)}*${way.slices}`;
 }
 
@@ -96,8 +96,13 @@ export function waysFor(rt: Runtime, product: Product): Way[] {
     }
   }
   const sorted = ways.sort((a, b) => a.cost - b.cost).map(({ way }) => way);
-  const few = thinRows(product, sidesOf(product));
-  return few === null ? sorted : [{ kind: 'thin', rows: few, slices: 1 }, ...sorted];
+  // The most columns at once that leave every processor something to do, else the fewest.
+  const fills = (tile: { readonly columns: number }) =>
+    z * Math.ceil(columns / groupColumns(tile.columns)) >= PROCESSORS;
+  const thin = thinTiles(product, sidesOf(product));
+  const ordered = [...thin.filter(fills), ...thin.filter((tile) => !fills(tile)).reverse()];
+  const few = ordered.map((tile): Way => ({ kind: 'thin', ...tile, slices: 1 }));
+  return [...few, ...sorted];
 }
 
 /** The way of a name, for this product; null for a name of none that this device runs. */
@@ -106,8 +111,8 @@ export function namedWay(rt: Runtime, product: Product, name: string): Way | nul
   const wanted = Number(count);
   if (!Number.isInteger(wanted) || wanted < 1) return null;
   const slicesFor = (blockK: number) => Math.max(1, Math.min(wanted, MOST_SLICES, Math.floor(product.depth / blockK)));
-  const few = tile === 'thin' ? thinRows(product, sidesOf(product)) : null;
-  if (few !== null) return { kind: 'thin', rows: few, slices: 1 };
+  const few = thinTiles(product, sidesOf(product)).find(({ columns }) => tile === `thin${columns}`);
+  if (few) return { kind: 'thin', ...few, slices: 1 };
   const config = runnable(rt).find((c) => configName(c) === tile);
   if (config) return { kind: 'tile', config, slices: slicesFor(config.blockK) };
   const unit = matrixUnit(rt.facts);

@@ -8,7 +8,7 @@ import { sidesOf } from './load.js';
 import { matrixDefinition, matrixKey } from './matrix.js';
 import { layers, type Product, parts } from './product.js';
 import { reduce } from './reduce.js';
-import { thinColumns, thinDefinition, thinKey } from './thin.js';
+import { groupColumns, thinDefinition, thinKey } from './thin.js';
 import { tileDefinition, tileKey } from './tile.js';
 
 /** All that follows from the sizes and layouts of a product and the way to make it. */
@@ -27,9 +27,10 @@ export interface Plan {
 export function plan(rt: Runtime, product: Product, way: Way): Plan {
   const { rows, columns, depth, split } = product;
   if (way.kind === 'thin') {
-    const kernel = { rows: way.rows, sides: sidesOf(product), finish: { ...finishOf(product), wide: false } };
+    const { rows, columns } = way;
+    const kernel = { rows, columns, sides: sidesOf(product), finish: { ...finishOf(product), wide: false } };
     const launch = rt.kernel(thinKey(kernel), () => thinDefinition(kernel));
-    const across = Math.ceil(columns / thinColumns(way.rows));
+    const across = Math.ceil(product.columns / groupColumns(columns));
     return { launch, finish: kernel.finish, down: 1, across, layers: layers(product), slices: 1, chunk: depth };
   }
   const { blockM, blockN, blockK } = way.config;

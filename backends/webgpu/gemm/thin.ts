@@ -10,6 +10,8 @@ import { tileScalars } from './tile.js';
 export interface ThinKernel {
   /** A power of two, the product's rows or more. */
   readonly rows: number;
+  /** Columns that 32 invocations share: 1, 2 or 4, at most 16 with all rows. */
+  readonly columns: number;
   readonly sides: Sides;
   readonly finish: Finish;
 }
@@ -19,22 +21,21 @@ const THREADS = 256;
 const LANES = 32;
 const TEAMS = THREADS / LANES;
 
-/** Columns of 32 invocations. */
-const columnsOf = (rows: number): number => Math.min(4, MOST_THIN_ROWS / rows);
 /** Columns of a workgroup. */
-export const thinColumns = (rows: number): number => TEAMS * columnsOf(rows);
+export const groupColumns = (columns: number): number => TEAMS * columns;
 
-/** The rows of the kernel for a product; null where it does not suit. */
-export function thinRows({ rows, split, sums }: Product, { a, b }: Sides): number | null {
+/** Kernels for a product by their rows and columns, those with most columns first; none where they do not suit. */
+export function thinTiles({ rows, split, sums }: Product, { a, b }: Sides): { rows: number; columns: number }[] {
   const along = [a, b].every((side) => side.inner === 'depth' && side.wide);
-  return along && !split && !sums && rows <= MOST_THIN_ROWS ? 2 ** Math.ceil(Math.log2(rows)) : null;
+  if (!along || split || sums || rows > MOST_THIN_ROWS) return [];
+  const round = 2 ** Math.ceil(Math.log2(rows));
+  return [4, 2, 1].filter((columns) => round * columns <= MOST_THIN_ROWS).map((columns) => ({ rows: round, columns }));
 }
 
-export const thinKey = ({ rows, sides, finish }: ThinKernel): string =>
-  `gemmThin:${rows}:${sidesKey(sides)}:${finishKey(finish)}`;
+export const thinKey = ({ rows, columns, sides, finish }: ThinKernel): string =>
+  `gemmThin:${rows}x${columns}:${sidesKey(sides)}:${finishKey(finish)}`;
 
-export function thinDefinition({ rows, sides, finish }: ThinKernel): Definition {
-  const columns = columnsOf(rows);
+export function thinDefinition({ rows, columns, sides, finish }: ThinKernel): Definition {
   const count = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
   const cells = rows * columns;
   const pairs = count(rows).flatMap((r) => count(columns).map((c) => [r, c] as const));
