@@ -40,7 +40,7 @@ export function startProfile(args: Args): Profiling | null {
 }
 
 /** The table, and what it is held against. */
-export function profileText({ backend, measuredOn, milliseconds, rows, ceilings }: Profile): string {
+export function profileText({ backend, measuredOn, milliseconds, rows, ceilings, isCut }: Profile): string {
   const total = rows.reduce((n, row) => n + row.milliseconds, 0);
   const share = (part: number | null) => (part === null ? '' : `${(100 * part).toFixed(1)}%`);
   const rate = (n: number) => (n === 0 ? '' : (n / 1e9).toFixed(n < 1e10 ? 2 : 0));
@@ -72,6 +72,7 @@ export function profileText({ backend, measuredOn, milliseconds, rows, ceilings 
     table([head, ...shown]),
     `${grouped(launches)} launches took ${total.toFixed(1)} ms of ${milliseconds.toFixed(1)} ms, measured ${where}.`,
   ];
+  if (isCut) lines.push('It took longer than a profile holds: this is of the beginning.');
   if (ceilings) {
     const giga = (n: number) => `${grouped(Math.round(n / 1e9))}`;
     lines.push(

@@ -80,7 +80,10 @@ export interface TimedKernel {
   readonly end: number;
 }
 
-/** Measures kernels where they run. */
+/** Kernels that a timer measures at most, so that memory stays bounded. */
+export const MOST_KERNELS = 500_000;
+
+/** Measures kernels where they run: the first MOST_KERNELS. */
 export interface KernelTimer {
   /** What is started from now on belongs to this number; -1 at first. */
   mark(owner: number): void;

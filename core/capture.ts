@@ -30,8 +30,9 @@ const MOST_WARM_UPS = 3;
  *
  * Arguments are tensors, of the same number, shape, dtype and backend in each call; their values are copied in. Results
  * are tensors in arrays, plain objects or maps; they are the caller's, without history, and new in each call. What else
- * changes from step to step: the learning rate `optimiser.lr` and its count of steps, and what `dropout` and `DropPath`
- * draw from their generators. Everything else that `fn` takes from JavaScript is frozen.
+ * changes from step to step: AdamW's learning rate `optimiser.lr`, counts of steps, the scale of `scaler.scaleLoss` and of
+ * `optimiser.step({ scale: () => scaler.scale })`, and what `dropout` and `DropPath` draw from their generators. Everything
+ * else that `fn` takes from JavaScript is frozen.
  *
  * Throws an InputError for: another number, shape, dtype or backend of arguments; arguments that collect gradients, that
  * the step writes into, or that share memory with what it writes; reading a value inside; a number from JavaScript that

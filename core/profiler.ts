@@ -1,5 +1,5 @@
 /** Where the time goes: every kernel with its operations and bytes, in a table and as a Chrome trace. */
-import type { Backend, Ceilings, KernelTimer, TimedKernel } from './backend.js';
+import { type Backend, type Ceilings, type KernelTimer, MOST_KERNELS, type TimedKernel } from './backend.js';
 import { type Call, intercept, type Next, ORDER } from './dispatch.js';
 import { bytesOf } from './dtype.js';
 import { sizeOf } from './layout.js';
@@ -34,6 +34,8 @@ export interface Profile {
   /** The slowest first. */
   readonly rows: readonly ProfileRow[];
   readonly ceilings: Ceilings | null;
+  /** Whether there was more than a profile holds: then it is of the beginning. */
+  readonly isCut: boolean;
   /** The text of a file for chrome://tracing or Perfetto. */
   readonly trace: string;
 }
@@ -51,8 +53,8 @@ interface Seen {
   readonly half: boolean;
 }
 
-/** Events that are kept for a trace: some hundred megabytes as text are more than a browser opens. */
-const MOST_EVENTS = 500_000;
+/** Calls that are kept: of more, a trace is larger than what a browser opens. */
+const MOST_CALLS = 500_000;
 
 export class Profiler {
   readonly #began = performance.now();
@@ -61,9 +63,11 @@ export class Profiler {
   readonly #remove: () => void;
   #backend: Backend | null = null;
   #timer: KernelTimer | null = null;
+  /** What came of it, when the profile was full. */
+  #stopped: { readonly kernels: Promise<readonly TimedKernel[]> | null; readonly at: number } | null = null;
 
-  /** Profiles the calls from now on, on the backend that computes first. */
-  constructor() {
+  /** Profiles the calls from now on, on the backend that computes first; at most so many. */
+  constructor(private readonly mostCalls = MOST_CALLS) {
     this.#remove = intercept(ORDER.profiler, (call, next) => this.#call(call, next));
   }
 
@@ -77,6 +81,10 @@ export class Profiler {
     const backend = this.#backend;
     if (!backend || (given && given !== backend)) return next(call);
     const index = this.#calls.length;
+    if (index === this.mostCalls) {
+      this.#halt();
+      return next(call);
+    }
     const { launches } = backend.stats;
     const seen: Seen = {
       op: op.name,
@@ -106,22 +114,30 @@ export class Profiler {
     }
   }
 
+  /** Measures no further. */
+  #halt(): void {
+    this.#remove();
+    if (this.#stopped) return;
+    const kernels = this.#timer?.stop() ?? null;
+    // It is heard of where it is awaited.
+    kernels?.catch(() => {});
+    this.#stopped = { kernels, at: performance.now() };
+    this.#timer = null;
+  }
+
   /** Ends the profile without a result. */
   abandon(): void {
-    this.#remove();
-    // Where it had been stopped, there is none.
-    this.#timer?.stop().catch(() => {});
-    this.#timer = null;
+    this.#halt();
   }
 
   /** Ends the profile; null when nothing was computed. Measuring `ceilings` takes a GPU about a second. */
   async stop({ ceilings: wantsCeilings = true } = {}): Promise<Profile | null> {
-    this.#remove();
+    const isFull = this.#stopped !== null;
+    this.#halt();
     const backend = this.#backend;
-    const timer = this.#timer;
-    this.#timer = null;
-    const kernels = (await timer?.stop()) ?? null;
-    const milliseconds = performance.now() - this.#began;
+    const kernels = (await this.#stopped?.kernels) ?? null;
+    // The last kernels end when their times are there.
+    const milliseconds = (isFull && !kernels ? (this.#stopped?.at ?? 0) : performance.now()) - this.#began;
     if (!backend) return null;
     const ceilings = wantsCeilings ? ((await backend.ceilings?.().catch(() => null)) ?? null) : null;
     const rows = kernels ? this.#rowsOnDevice(kernels, ceilings) : this.#rowsOnHost(ceilings);
@@ -131,6 +147,7 @@ export class Profiler {
       milliseconds,
       rows,
       ceilings,
+      isCut: isFull || (kernels?.length ?? 0) >= MOST_KERNELS,
       trace: this.#trace(backend.name, kernels),
     };
   }
@@ -175,12 +192,12 @@ export class Profiler {
       track(1, 'calls (host)'),
       ...(kernels ? [track(2, 'kernels (device)')] : []),
     ];
-    for (const { op, start, end, launches, flops, bytes } of this.#calls.slice(0, MOST_EVENTS))
+    for (const { op, start, end, launches, flops, bytes } of this.#calls)
       events.push(event(op, 1, start - this.#began, end - this.#began, { launches, flops, bytes }));
     // The device's clock begins elsewhere: its first kernel ran no sooner than it was called.
     const first = kernels?.[0];
     const shift = first ? (this.#calls[first.owner]?.start ?? this.#began) - this.#began - first.start : 0;
-    for (const { name, owner, start, end } of kernels?.slice(0, MOST_EVENTS) ?? [])
+    for (const { name, owner, start, end } of kernels ?? [])
       events.push(event(this.#calls[owner]?.op ?? name, 2, start + shift, end + shift, { kernel: name }));
     return `{"displayTimeUnit":"ms","traceEvents":[\n${events.map((e) => JSON.stringify(e)).join(',\n')}\n]}\n`;
   }

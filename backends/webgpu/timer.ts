@@ -1,6 +1,6 @@
 /// <reference types="@webgpu/types" />
 /** Times of single dispatches, each in a pass of its own, from timestamp queries. */
-import type { KernelTimer, TimedKernel } from '../../core/backend.js';
+import { type KernelTimer, MOST_KERNELS, type TimedKernel } from '../../core/backend.js';
 
 /** Dispatches that a query set can time. */
 const CAPACITY = 2048;
@@ -17,6 +17,7 @@ export class GpuTimer implements KernelTimer {
   private readonly queries: GPUQuerySet;
   private readonly resolved: GPUBuffer;
   private waiting: Timed[] = [];
+  private count = 0;
   private readonly chunks: { readonly staging: GPUBuffer; readonly timed: readonly Timed[] }[] = [];
 
   constructor(
@@ -35,6 +36,8 @@ export class GpuTimer implements KernelTimer {
 
   /** A pass for one dispatch. */
   pass(encoder: GPUCommandEncoder, name: string, owner = this.owner, replayed = false): GPUComputePassEncoder {
+    if (this.count === MOST_KERNELS) return encoder.beginComputePass();
+    this.count++;
     // Here no pass is open.
     if (this.waiting.length === CAPACITY) this.resolve(encoder);
     const at = 2 * this.waiting.length;

@@ -29,8 +29,9 @@ const [M, K, N] = [48, 32, 40];
 async function profiled(
   run: () => void | Promise<void>,
   ceilings = false,
+  mostCalls?: number,
 ): Promise<{ profile: Profile; events: Event[] }> {
-  const profiler = new Profiler();
+  const profiler = new Profiler(mostCalls);
   await run();
   const profile = await profiler.stop({ ceilings });
   assert.ok(profile);
@@ -120,6 +121,22 @@ test('replayed kernels count as often as they ran', { skip: typeof gpu === 'stri
     assert.equal(rowOf(profile, 'affine').launches, 5);
     for (const t of [x, w]) t.dispose();
   });
+});
+
+test('a profile that is full measures no further', async () => {
+  const backend = await loadBackend('wasm', { threads: 1 });
+  const x = ones([2], { backend });
+  const run = () => {
+    for (let i = 0; i < 5; i++) affine(x, 2, 0).dispose();
+  };
+  const calls = async (most?: number) => {
+    const { profile } = await profiled(run, false, most);
+    return [rowOf(profile, 'affine').calls, profile.isCut];
+  };
+  assert.deepEqual(await calls(3), [3, true]);
+  assert.deepEqual(await calls(5), [5, false]);
+  assert.deepEqual(await calls(), [5, false]);
+  x.dispose();
 });
 
 test('a profile of nothing is none, and one that is abandoned leaves nothing', async () => {
