@@ -29,6 +29,7 @@ export {
   type AdamWOptions,
   clipGradNorm,
   type ParameterGroup,
+  type ScaledStepOptions,
   SGD,
   type SGDOptions,
   type StepOptions,
