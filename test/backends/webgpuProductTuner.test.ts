@@ -191,58 +191,54 @@ describe('products on matrix units', { skip }, () => {
     ...{ y: 'f32', bias: null, residual: null, gelu: false, slope: false, split: null, sums: true, wide: true },
   };
 
-  for (const [a, b] of [
-    ['depth', 'depth'],
-    ['depth', 'outer'],
-    ['outer', 'outer'],
-  ] as const) {
-    for (const unit of [
-      { M: 16, N: 16, K: 16 },
-      { M: 16, N: 8, K: 8 },
-    ]) {
-      it(`find their elements: A along ${a}, B along ${b}, units of ${unit.M} x ${unit.N} x ${unit.K}`, async () => {
-        const config = MATRIX_TILES.find((tile) => tile.blockM === 32 && tile.blockN === 64) ?? MATRIX_TILES[0];
-        const [rows, columns, depth] = [36, 68, 44];
-        const side = (inner: Side['inner']): Side => ({ type: 'f16', inner, wide: true });
-        const sides = { a: side(a), b: side(b), rank: 0, split: null };
-        const types = { componentType: 'f16', resultComponentType: 'f32' };
-        const kernel = { config, unit: { ...unit, ...types }, lanes, sides, finish, whole: false, partial: false };
-        const real = matrixDefinition(kernel);
-        const launch = rt.kernel(`played:${a}:${b}:${unit.N}`, () => {
-          const buffers = Object.entries(real.buffers).map(([name, binding]) => [
-            name,
-            { ...binding, type: binding.type.replace('f16', 'f32') },
-          ]);
-          return played({ ...real, buffers: Object.fromEntries(buffers) }, lanes, [unit.M, unit.N, unit.K]);
-        });
-        const generator = new Generator(3);
-        const values = (n: number) => Float32Array.from(generator.uniform(n), (u) => 2 * u - 1);
-        const [left, right] = [values(rows * depth), values(columns * depth)];
-        const turned = (x: Float32Array, outer: number) =>
-          x.map((_, i) => x[(i % outer) * depth + Math.floor(i / outer)]);
-        const [va, vb] = [a === 'outer' ? turned(left, rows) : left, b === 'outer' ? turned(right, columns) : right];
-        const [y, sums] = [memory(rt, [rows, columns]), memory(rt, [rows])];
-        const [down, across] = [Math.ceil(rows / config.blockM), Math.ceil(columns / config.blockN)];
-        const strides = { aOuter: depth, aStep: rows, bOuter: depth, bStep: columns };
-        const views = { a: memory(rt, [rows, depth], va), b: memory(rt, [columns, depth], vb), y, sums };
-        launch(views, { rows, columns, depth, down, across, groups: down * across, ...strides }, down * across);
-        const read = async (view: View) =>
-          new Float32Array((await rt.read(view.block as GpuBlock, 0, 4 * sizeOf(view.shape))).slice().buffer);
-        const [got, gotSums] = [await read(y), await read(sums)];
-        for (let m = 0; m < rows; m++) {
-          let total = 0;
-          for (let k = 0; k < depth; k++) total += left[m * depth + k];
-          assert.ok(Math.abs(gotSums[m] - total) < 1e-4, `sum of row ${m}`);
-          for (let n = 0; n < columns; n++) {
-            let sum = 0;
-            for (let k = 0; k < depth; k++) sum += left[m * depth + k] * right[n * depth + k];
-            assert.ok(
-              Math.abs(got[m * columns + n] - sum) < 1e-4,
-              `row ${m}, column ${n}: ${got[m * columns + n]}, not ${sum}`,
-            );
-          }
-        }
+  const cases = [
+    { a: 'depth', b: 'depth', unit: { M: 8, N: 8, K: 8 } },
+    { a: 'depth', b: 'outer', unit: { M: 16, N: 8, K: 8 } },
+    { a: 'outer', b: 'outer', unit: { M: 8, N: 8, K: 16 } },
+  ] as const;
+  for (const { a, b, unit } of cases) {
+    it(`find their elements: A along ${a}, B along ${b}, units of ${unit.M} x ${unit.N} x ${unit.K}`, async () => {
+      const config = MATRIX_TILES.find((tile) => tile.blockM === 32 && tile.blockN === 64) ?? MATRIX_TILES[0];
+      const [rows, columns, depth] = [36, 68, 44];
+      const side = (inner: Side['inner']): Side => ({ type: 'f16', inner, wide: true });
+      const sides = { a: side(a), b: side(b), rank: 0, split: null };
+      const types = { componentType: 'f16', resultComponentType: 'f32' };
+      const kernel = { config, unit: { ...unit, ...types }, lanes, sides, finish, whole: false, partial: false };
+      const real = matrixDefinition(kernel);
+      const launch = rt.kernel(`played:${a}:${b}:${unit.N}`, () => {
+        const buffers = Object.entries(real.buffers).map(([name, binding]) => [
+          name,
+          { ...binding, type: binding.type.replace('f16', 'f32') },
+        ]);
+        return played({ ...real, buffers: Object.fromEntries(buffers) }, lanes, [unit.M, unit.N, unit.K]);
       });
-    }
+      const generator = new Generator(3);
+      const values = (n: number) => Float32Array.from(generator.uniform(n), (u) => 2 * u - 1);
+      const [left, right] = [values(rows * depth), values(columns * depth)];
+      const turned = (x: Float32Array, outer: number) =>
+        x.map((_, i) => x[(i % outer) * depth + Math.floor(i / outer)]);
+      const [va, vb] = [a === 'outer' ? turned(left, rows) : left, b === 'outer' ? turned(right, columns) : right];
+      const [y, sums] = [memory(rt, [rows, columns]), memory(rt, [rows])];
+      const [down, across] = [Math.ceil(rows / config.blockM), Math.ceil(columns / config.blockN)];
+      const strides = { aOuter: depth, aStep: rows, bOuter: depth, bStep: columns };
+      const views = { a: memory(rt, [rows, depth], va), b: memory(rt, [columns, depth], vb), y, sums };
+      launch(views, { rows, columns, depth, down, across, groups: down * across, ...strides }, down * across);
+      const read = async (view: View) =>
+        new Float32Array((await rt.read(view.block as GpuBlock, 0, 4 * sizeOf(view.shape))).slice().buffer);
+      const [got, gotSums] = [await read(y), await read(sums)];
+      for (let m = 0; m < rows; m++) {
+        let total = 0;
+        for (let k = 0; k < depth; k++) total += left[m * depth + k];
+        assert.ok(Math.abs(gotSums[m] - total) < 1e-4, `sum of row ${m}`);
+        for (let n = 0; n < columns; n++) {
+          let sum = 0;
+          for (let k = 0; k < depth; k++) sum += left[m * depth + k] * right[n * depth + k];
+          assert.ok(
+            Math.abs(got[m * columns + n] - sum) < 1e-4,
+            `row ${m}, column ${n}: ${got[m * columns + n]}, not ${sum}`,
+          );
+        }
+      }
+    });
   }
 });

@@ -143,9 +143,9 @@ const CASES: readonly Case[] = [
 describe('tiled products', { skip }, () => {
   it('are right for every tile size', async () => {
     for (const [i, config] of runnable(rt).entries()) {
-      // Half of the cases each: the code of the loads does not depend on the other sizes.
+      // A third of the cases each: the code of the loads does not depend on the other sizes.
       for (const [k, given] of CASES.entries())
-        if ((i + k) % 2 === 0) await check({ kind: 'tile', config, slices: 1 }, given, 10 * i + k);
+        if ((i + k) % 3 === 0) await check({ kind: 'tile', config, slices: 1 }, given, 10 * i + k);
     }
   });
 
