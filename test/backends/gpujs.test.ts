@@ -54,6 +54,8 @@ const OPS = [
   'where',
 ];
 
+const EFFORT = { runs: 5, layouts: 'some', grids: 'usual' } as const;
+
 describe('gpujs in Node', () => {
   let backend: Backend;
   let oracle: Oracle;
@@ -76,7 +78,7 @@ describe('gpujs in Node', () => {
 
   for (const op of OPS) {
     it(`${op} is that of the reference`, async () => {
-      const { failures, compared } = await testOp(op, backend, oracle, { runs: 5, grids: 'usual' });
+      const { failures, compared } = await testOp(op, backend, oracle, EFFORT);
       assert.equal(failures.join('\n'), '');
       assert.ok((compared.samples ?? 0) > 0);
     });
