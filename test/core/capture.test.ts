@@ -2,6 +2,7 @@
 import '../../core/methods.js';
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { backward } from '../../autograd/backward.js';
 import { disposeBackend, loadBackend } from '../../backends/index.js';
 import { createBackend } from '../../backends/webgpu/index.js';
 import type { Backend } from '../../core/backend.js';
@@ -9,7 +10,7 @@ import { capture } from '../../core/capture.js';
 import { setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
-import { add, affine, assign, dropout, exp, mul, ones, zeros } from '../../core/ops/index.js';
+import { add, affine, assign, dropout, exp, mul, ones, sum, zeros } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { fresh } from '../../core/watch.js';
@@ -150,6 +151,18 @@ testBoth('what a step writes in place goes on, and mixes with eager runs', async
     x.dispose();
   }
   for (const t of [step, a, b]) t.dispose();
+});
+
+testBoth('backward learns that a step has written over what it needs', () => {
+  const state = ones([2]);
+  const step = capture((x: Tensor) => assign(state, x));
+  const x = ones([2]);
+  for (let i = 0; i < 3; i++) step(x);
+  const leaf = ones([2]).requireGrad();
+  const loss = scope(() => sum(mul(leaf, state)));
+  step(x);
+  assert.throws(() => backward(loss), /changed in place/);
+  for (const t of [step, x, leaf, loss, state]) t.dispose();
 });
 
 testBoth('random numbers go on as if every step had run, and so does the generator', async () => {
