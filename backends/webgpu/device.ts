@@ -40,8 +40,9 @@ const SOFTWARE = 'swiftshader';
 /** NVIDIA on Linux hides shader-f16, and with it the matrix units, without the first; the second offers immediates. */
 const DAWN = [
   'enable-dawn-features=vulkan_enable_f16_on_nvidia,allow_unsafe_apis',
-  // SwiftShader compiles every element of workgroup memory that is so cleared: seconds a kernel instead of 0.1 s.
-  'disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension',
+  // SwiftShader compiles every element of workgroup memory that is so cleared: seconds a kernel instead of 0.1 s. And
+  // times would be multiples of 66 us, longer than most kernels take.
+  'disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension,timestamp_quantization',
 ];
 
 const FEATURES = ['shader-f16', 'subgroups', 'timestamp-query', 'chromium-experimental-subgroup-matrix'];

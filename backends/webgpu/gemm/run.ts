@@ -1,7 +1,6 @@
 /** Starts the kernels of a product. */
-import type { View } from '../../../core/backend.js';
-import type { GpuBlock } from '../memory.js';
 import type { Launch, Runtime } from '../runtime.js';
+import { withScratch } from '../scratch.js';
 import type { Way } from './choose.js';
 import { type Finish, finishOf, finishViews } from './finish.js';
 import { sidesOf } from './load.js';
@@ -73,17 +72,12 @@ export function start(rt: Runtime, product: Product, plan: Plan): void {
     launch({ ...inputs, ...finishViews(finish, product) }, scalars, groups);
     return;
   }
-  const scratch = temporary(rt, slices * plan.layers * rows * columns);
-  const scratchSums = product.sums ? temporary(rt, slices * plan.layers * rows) : null;
-  launch({ ...inputs, scratch, ...(scratchSums && { scratchSums }) }, scalars, groups);
-  reduce(rt, product, slices, scratch, scratchSums);
-  for (const view of [scratch, scratchSums]) if (view) rt.memory.free(view.block as GpuBlock);
-}
-
-/** Scratch memory; the queue's order makes it safe to give it back as soon as its kernels have been started. */
-function temporary(rt: Runtime, elements: number): View {
-  const block = rt.memory.alloc(4 * elements, false);
-  return { block, dtype: 'float32', shape: [elements], strides: [1], offset: 0 };
+  const sizes = [slices * plan.layers * rows * columns, ...(product.sums ? [slices * plan.layers * rows] : [])];
+  const wanted = sizes.map((n) => ({ dtype: 'float32' as const, shape: [n] }));
+  withScratch(rt, wanted, (scratch, scratchSums) => {
+    launch({ ...inputs, scratch, ...(scratchSums && { scratchSums }) }, scalars, groups);
+    reduce(rt, product, slices, scratch, scratchSums ?? null);
+  });
 }
 
 /** Computes a product in a given way. */
