@@ -21,6 +21,7 @@ const line = { axis: 1, keepDims: false };
 /** Samples with a row, or a matrix, for each workgroup. */
 export const LARGE: Readonly<Record<string, readonly Sample<Attrs>[]>> = {
   add: [{ inputs: [rows(3), { shape: [3] }], attrs: {} }],
+  affine: [{ inputs: [rows(3)], attrs: { scale: -1.5, shift: 0.25 } }],
   argmax: [{ inputs: [rows(3)], attrs: line }],
   cat: [{ inputs: [rows(2), rows(3)], attrs: { axis: 1 } }],
   crossEntropy: [{ inputs: [rows(3), integers(3)], attrs: { smoothing: 0.1, ignoreIndex: 2 } }],

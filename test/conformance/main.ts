@@ -43,7 +43,7 @@ async function main(): Promise<number> {
     if (!ops.includes(op))
       throw new InputError(`There are no cases of an op named ${op}; expected one of ${ops.join(', ')}.`);
   }
-  const effort = { runs: wholeNumber('runs', flags.runs), grids: 'huge' } as const;
+  const effort = { runs: wholeNumber('runs', flags.runs), layouts: 'every', grids: 'huge' } as const;
   const backend = await loadBackend(flags.device, options);
   const oracle = new Oracle(await loadBackend('reference'));
   const dtypes = [...backend.caps.dtypes];
