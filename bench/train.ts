@@ -179,8 +179,9 @@ await main(async () => {
   await disposeBackend(backend.name);
   if (json === undefined) return;
   const seconds = best(ours.whole);
+  const missing = torch.startsWith('not installed') ? null : { error: torch };
   const peerFigures =
-    theirs.whole.length === 0 ? null : { seconds: best(theirs.whole), median: median(theirs.whole), torch };
+    theirs.whole.length === 0 ? missing : { seconds: best(theirs.whole), median: median(theirs.whole), torch };
   const figures = {
     what: 'training step',
     device: backend.name,
