@@ -19,7 +19,7 @@ import type { Definition } from '../../backends/webgpu/program.js';
 import { Runtime } from '../../backends/webgpu/runtime.js';
 import type { View } from '../../core/backend.js';
 import { messageOf } from '../../core/errors.js';
-import { sizeOf } from '../../core/layout.js';
+import { contiguousStrides, sizeOf } from '../../core/layout.js';
 import { Generator } from '../../core/random.js';
 import { ADAPTER } from '../support/gpu.js';
 
@@ -49,7 +49,7 @@ after(async () => {
 function memory(runtime: Runtime, shape: readonly number[], values?: Float32Array): View {
   const block = runtime.memory.alloc(4 * sizeOf(shape), false);
   if (values) runtime.write(block, 0, new Uint8Array(values.buffer));
-  return { block, dtype: 'float32', shape, strides: [], offset: 0 };
+  return { block, dtype: 'float32', shape, strides: contiguousStrides(shape), offset: 0 };
 }
 
 function example(runtime: Runtime): Product {

@@ -1,5 +1,6 @@
 /** Measures the best ways to make the products that a program uses, and remembers the fastest for the adapter. */
 import type { View } from '../../../core/backend.js';
+import { bytesOf } from '../../../core/dtype.js';
 import { InputError } from '../../../core/errors.js';
 import { warn } from '../../../core/runtime.js';
 import type { GpuBlock } from '../memory.js';
@@ -140,9 +141,15 @@ function withViews(product: Product, change: (view: View) => View): Product {
   return Object.fromEntries(entries) as Product;
 }
 
-/** The sizes of a product's memory, without holding it. */
+/** A product without its memory: of that only the part that the product reaches, at the same place within four elements. */
 const withoutMemory = (product: Product): Product =>
-  withViews(product, (view) => ({ ...view, block: { bytes: view.block.bytes } }));
+  withViews(product, (view) => {
+    const reach = (sign: 1 | -1) =>
+      view.shape.reduce((sum, d, i) => sum + Math.max(0, sign * view.strides[i]) * Math.max(0, d - 1), 0);
+    const before = reach(-1);
+    const offset = before + ((((view.offset - before) % 4) + 4) % 4);
+    return { ...view, offset, block: { bytes: bytesOf(view.dtype) * (offset + reach(1) + 1) } };
+  });
 
 /** A product in memory of its own, which is added to `blocks`. */
 const withMemory = (rt: Runtime, product: Product, blocks: GpuBlock[]): Product =>
