@@ -6,6 +6,9 @@ import { type Config, configName, threadsOf } from './config.js';
 import { type Finish, finishBuffers, finishCode, finishKey, PLACED, SPLIT_SCALARS } from './finish.js';
 import { loads, pitchOf, type Sides, sideBuffers, sidesKey, stageSize } from './load.js';
 
+/** Steps of the depth that are written out; blockK is a multiple. */
+const UNROLL = 4;
+
 /** What decides on the code of a kernel. */
 export interface TileKernel {
   readonly config: Config;
@@ -113,13 +116,17 @@ export function tileDefinition(kernel: TileKernel): Definition {
   const [pitchA, pitchB] = [pitchOf(blockM), pitchOf(blockN)];
   const rowsOf = groupsM.flatMap((g) => [0, 1, 2, 3].map((i) => [g, i] as const));
   const accumulators = rowsOf.map(([g, i]) => groupsN.map((h) => `var c${g}${i}_${h} = vec4f();`).join(' '));
-  const reads = [
-    ...groupsM.map((g) => `let a${g} = tiles[stage + s * ${pitchA}u + y + ${g * down}u];`),
-    ...groupsN.map((h) => `let b${h} = tiles[stage + s * ${pitchB}u + x + ${blockK * pitchA + h * across}u];`),
+  const reads = (u: number) => [
+    ...groupsM.map((g) => `let a${g} = tiles[stage + s * ${pitchA}u + y + ${u * pitchA + g * down}u];`),
+    ...groupsN.map(
+      (h) => `let b${h} = tiles[stage + s * ${pitchB}u + x + ${blockK * pitchA + u * pitchB + h * across}u];`,
+    ),
   ];
   const products = rowsOf.map(([g, i]) =>
     groupsN.map((h) => `c${g}${i}_${h} = fma(vec4f(a${g}[${i}]), b${h}, c${g}${i}_${h});`).join(' '),
   );
+  // Several steps at once: reads of the next go beside the sums of this one.
+  const steps = Array.from({ length: UNROLL }, (_, u) => `{ ${[...reads(u), ...products].join('\n      ')} }`);
   const addSums = finish.sums
     ? `if (tileColumn == 0u && t < ${blockM / 4}u) {
       for (var s = 0u; s < ${blockK}u; s++) { rowSums += tiles[stage + s * ${pitchA}u + t]; }
@@ -177,9 +184,8 @@ fn main(@builtin(workgroup_id) group_id: vec3u, @builtin(num_workgroups) group_c
     if (more) {
       ${load.fetch(`at + ${blockK}u`)}
     }
-    for (var s = 0u; s < ${blockK}u; s++) {
-      ${reads.join('\n      ')}
-      ${products.join('\n      ')}
+    for (var s = 0u; s < ${blockK}u; s += ${UNROLL}u) {
+      ${steps.join('\n      ')}
     }
     ${addSums}
     if (more) {
