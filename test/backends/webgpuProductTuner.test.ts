@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { openDevice } from '../../backends/webgpu/device.js';
+import { type AdapterFacts, openDevice } from '../../backends/webgpu/device.js';
 import { wayName } from '../../backends/webgpu/gemm/choose.js';
 import { MATRIX_TILES } from '../../backends/webgpu/gemm/config.js';
 import type { Finish } from '../../backends/webgpu/gemm/finish.js';
@@ -12,7 +12,7 @@ import { multiply } from '../../backends/webgpu/gemm/index.js';
 import type { Side } from '../../backends/webgpu/gemm/load.js';
 import { matrixDefinition } from '../../backends/webgpu/gemm/matrix.js';
 import type { Product } from '../../backends/webgpu/gemm/product.js';
-import { fileName, formatChoices, parseChoices, readChoices } from '../../backends/webgpu/gemm/store.js';
+import { fileName, formatChoices, parseChoices, readChoices, writeChoices } from '../../backends/webgpu/gemm/store.js';
 import { chosenWay, classOf, loadTuning, tune } from '../../backends/webgpu/gemm/tuner.js';
 import type { GpuBlock } from '../../backends/webgpu/memory.js';
 import type { Definition } from '../../backends/webgpu/program.js';
@@ -89,6 +89,24 @@ it('texts of choices are read again, and what is none is left out', () => {
   });
   assert.deepEqual(parseChoices(mixed), new Map([['good', 'thin4*1']]));
   assert.equal(parseChoices(mixed + ' '.repeat(2 ** 21)).size, 0);
+});
+
+it('choices are written into folders that are not there yet, and nowhere else', async () => {
+  const facts = { vendor: 'Some Vendor', architecture: '../x', description: 'GPU (1)' } as AdapterFacts;
+  assert.equal(fileName(facts), 'webgpu-some-vendor-x-gpu-1-.json');
+  const choices = new Map([['a', 'thin4*1']]);
+  try {
+    process.env.AZULEJO_CACHE = join(folder, 'not', 'yet');
+    await writeChoices(facts, choices);
+    assert.deepEqual(await readChoices(facts), choices);
+    assert.deepEqual(await readdir(process.env.AZULEJO_CACHE), [fileName(facts)], 'no temporary file is left');
+    process.env.AZULEJO_CACHE = '/proc/not/there';
+    await assert.rejects(writeChoices(facts, choices));
+    assert.equal((await readChoices(facts)).size, 0);
+  } finally {
+    process.env.AZULEJO_CACHE = folder;
+    await rm(join(folder, 'not'), { recursive: true, force: true });
+  }
 });
 
 describe('the tuner', { skip }, () => {

@@ -66,6 +66,21 @@ export async function readChoices(facts: AdapterFacts): Promise<Map<string, stri
   }
 }
 
+/** Makes a folder and those above it, one by one: mkdir's own recursion never comes back below /proc. */
+async function makeFolder(folder: string): Promise<void> {
+  const { mkdir } = await import('node:fs/promises');
+  const { dirname } = await import('node:path');
+  try {
+    await mkdir(folder);
+  } catch (error) {
+    const { code } = error as { readonly code?: string };
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT') throw error;
+    await makeFolder(dirname(folder));
+    await mkdir(folder);
+  }
+}
+
 /** Keeps choices for the next run; throws where nothing can be written. */
 export async function writeChoices(facts: AdapterFacts, choices: Choices): Promise<void> {
   const text = formatChoices(choices);
@@ -77,12 +92,12 @@ export async function writeChoices(facts: AdapterFacts, choices: Choices): Promi
     await writable.close();
     return;
   }
-  const { mkdir, rename, rm, writeFile } = await import('node:fs/promises');
+  const { rename, rm, writeFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const folder = await cacheFolder();
   const file = join(folder, fileName(facts));
   const partial = `${file}.${process.pid}.tmp`;
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   try {
     await writeFile(partial, text);
     await rename(partial, file);
