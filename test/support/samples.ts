@@ -7,8 +7,11 @@ import { expand, slice, transpose } from '../../core/ops/index.js';
 import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 
-/** How elements lie in memory: in order; axes exchanged; with gaps, from an offset on; one entry for the whole first or last axis. */
-export const LAYOUTS = ['contiguous', 'transposed', 'sliced', 'firstRepeated', 'lastRepeated'] as const;
+/**
+ * How elements lie in memory: in order; in order behind a first entry; axes exchanged; with gaps, from an offset on; one
+ * entry for the whole first or last axis.
+ */
+export const LAYOUTS = ['contiguous', 'behind', 'transposed', 'sliced', 'firstRepeated', 'lastRepeated'] as const;
 export type LayoutName = (typeof LAYOUTS)[number];
 
 /** The layouts in which an op's operands may come. */
@@ -68,6 +71,7 @@ export function operand(input: Input, layout: LayoutName, seed: number, special?
   };
   if (layout === 'transposed' && rank > 1)
     return transpose(make([...shape.slice(0, -2), shape[rank - 1], shape[rank - 2]]));
+  if (layout === 'behind' && rank > 0) return slice(make(shape.with(0, shape[0] + 1)), 0, 1);
   if (layout === 'sliced' && rank > 0) return slice(make(shape.with(-1, 2 * shape[rank - 1] + 1)), -1, 1, undefined, 2);
   if (layout.endsWith('Repeated') && rank > (layout === 'firstRepeated' ? 1 : 0)) {
     const axis = layout === 'firstRepeated' ? 0 : rank - 1;

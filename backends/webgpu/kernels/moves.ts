@@ -111,7 +111,7 @@ export const gatherRows = (rt: Runtime): Kernel => ({
       const { type, elements } = unitsOf(width, table.offset, table.dtype);
       const bits = bitsOf(table.dtype);
       const whole = type !== '';
-      const launch = rt.kernel(`gatherRows:${type || bits}:${ids.dtype}`, () => ({
+      const launch = rt.kernel(`gatherRows:${type || bits}:${elements}:${ids.dtype}`, () => ({
         buffers: {
           table: input(type || 'u32'),
           ids: input(arrayType(ids.dtype, half)),
