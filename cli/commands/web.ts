@@ -7,7 +7,7 @@ export const command: Command = {
   usage: ['web [--port N]'],
   about: 'Serves the page that runs all tasks in a browser, to this machine only, until Ctrl-C.',
   flags: { port: { value: 'N', help: 'Port to serve on; 0 takes a free one.', default: String(DEFAULT_PORT) } },
-  examples: ['beit3 web', 'beit3 web --port 9000'],
+  examples: ['beit3 web --port 9000'],
   async run(args, context) {
     args.expect(0, 0, 'nothing');
     const stopped = new Promise<number>((resolve) => context.onInterrupt(resolve));

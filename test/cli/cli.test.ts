@@ -8,6 +8,7 @@ import { openCheckpoint, parseNpy, WEIGHTS } from '../../checkpoints/index.js';
 import { COMMANDS } from '../../cli/commands/index.js';
 import { writePhoto, writeTinyCheckpoint, writeTinyTokenizer } from '../beit3/tinyModels.js';
 import { fixture } from '../checkpoints/helpers.js';
+import { ADAPTER } from '../support/gpu.js';
 import { beit3, succeed, succeedJson } from './command.js';
 
 let folder = '';
@@ -258,15 +259,29 @@ describe('tools', () => {
 
   test('devices lists every backend', async () => {
     const found = (await succeedJson('devices')) as {
-      devices: { name: string; auto: boolean; dtypes: string[] }[];
+      devices: { name: string; auto: boolean; dtypes: string[]; error?: string; details?: { adapter?: string } }[];
       machine: { simd: boolean; threads: number };
     };
     assert.deepEqual(
       found.devices.map((d) => d.name),
-      ['wasm', 'reference'],
+      ['wasm', 'webgpu', 'gpujs', 'reference'],
     );
     assert.equal(found.machine.simd, true);
-    assert.ok(found.devices.every((d) => d.dtypes.includes('float32')));
+    assert.equal(found.devices.filter((d) => d.auto).length, 1);
+    // What can't be had here says why.
+    assert.ok(found.devices.every((d) => d.dtypes.includes('float32') !== (d.error !== undefined)));
+  });
+
+  test('devices names the GPU that is asked for; a missing one is told in a sentence', async (t) => {
+    const { devices } = (await succeedJson('devices', '--adapter', ADAPTER)) as {
+      devices: { name: string; error?: string; details?: { adapter: string; largestTensorMB: number } }[];
+    };
+    const gpu = devices.find((d) => d.name === 'webgpu');
+    const other = await beit3(['classify', at('red.png'), '--adapter', 'no such card']);
+    assert.equal(other.code, 2);
+    assert.match(other.stderr, /(There is no GPU adapter named no such card|No GPU was found)[^\n]*\.\n$/);
+    if (gpu?.error !== undefined) return t.skip(gpu.error);
+    assert.ok(gpu?.details && gpu.details.adapter.length > 0 && gpu.details.largestTensorMB >= 128);
   });
 });
 
