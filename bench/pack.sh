@@ -8,6 +8,7 @@ software=0 target=out/azulejo-gpu.tar.xz
 while [ $# -gt 0 ]; do
   case $1 in
     --with-swiftshader) software=1 ;;
+    --help|-h) echo "usage: bench/pack.sh [--with-swiftshader] [FILE]      (default: out/azulejo-gpu.tar.xz)"; exit 0 ;;
     -*) echo "There is no flag $1; usage: bench/pack.sh [--with-swiftshader] [FILE]" >&2; exit 2 ;;
     *) target=$1 ;;
   esac
@@ -21,7 +22,7 @@ for package in webgpu benchmark fast-check @sparticuz/chromium; do
 done
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work" "$target.tmp"' EXIT
 root=$work/azulejo-gpu
 mkdir -p "$root"/bin "$root"/lib/vulkan "$root"/app/bench "$root"/app/test/fixtures
 
@@ -72,6 +73,7 @@ cp bench/pack/run.sh "$root/run.sh"
 chmod 755 "$root/run.sh"
 
 mkdir -p "$(dirname "$target")"
+echo "Compressing $(du -sm "$root" | cut -f1) MB, which takes a minute or two."
 tar -cf - --owner=0 --group=0 -C "$work" azulejo-gpu | xz -T0 -9 >"$target.tmp"
 mv "$target.tmp" "$target"
 size=$(stat -c %s "$target")
