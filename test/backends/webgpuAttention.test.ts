@@ -1,9 +1,9 @@
 /** Attention on webgpu: odd sizes, masks, dropout, gradients and what they add up to, launches, half floats. */
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { openDevice } from '../../backends/webgpu/device.js';
+import { type AdapterFacts, openDevice } from '../../backends/webgpu/device.js';
 import { createBackend } from '../../backends/webgpu/index.js';
-import { attention as attentionKernel } from '../../backends/webgpu/kernels/attention.js';
+import { createKernels } from '../../backends/webgpu/kernels/index.js';
 import type { GpuBlock } from '../../backends/webgpu/memory.js';
 import { Runtime } from '../../backends/webgpu/runtime.js';
 import type { Backend, View } from '../../core/backend.js';
@@ -19,7 +19,7 @@ import { Generator } from '../../core/random.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import { disposeBackend, loadBackend } from '../../index.js';
 import { assertClose } from '../support/compare.js';
-import { emulated } from '../support/emulatedMatrices.js';
+import { emulated, emulatedBytes } from '../support/emulatedMatrices.js';
 import { ADAPTER, gpuOrReason } from '../support/gpu.js';
 import { checkShaders, nullGpu } from '../support/nullGpu.js';
 import { compareOn, Oracle } from '../support/run.js';
@@ -53,11 +53,6 @@ const WIDTHS: readonly (readonly [number, DType])[] = [
   [64, 'float32'],
   [30, 'float16'],
 ];
-
-interface Masked {
-  readonly padding?: boolean;
-  readonly bias?: boolean;
-}
 
 const STATE = { seed: [7, 9], counter: [0xfffffffe, 3] } as const;
 
@@ -227,67 +222,63 @@ describe('attention on webgpu', { skip }, () => {
     }
   });
 
-  it('is the same on matrix units, each product done by hand', async () => {
+  it('is the same on matrix units, forward and backward, each product done by hand', async () => {
     const lanes = 32;
-    const stats = { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 };
-    for (const [size, options, sizes] of [
-      [16, { padding: true, bias: true }, [1, 66, 37, 1, 16]],
-      [8, {}, [1, 17, 37, 2, 32]],
-    ] as readonly [number, Masked, readonly number[]][]) {
+    for (const [size, masked, [B, Lq, Lk, H, d]] of [
+      [16, true, [1, 66, 37, 1, 16]],
+      [8, false, [1, 17, 37, 2, 16]],
+    ] as const) {
       const open = await openDevice({ adapter: ADAPTER });
       const unit = { M: size, N: size, K: size, componentType: 'f16', resultComponentType: 'f32' };
       const one = { subgroupMinSize: lanes, subgroupMaxSize: lanes };
-      const facts = { ...open.facts, ...one, half: true, matrices: [unit] };
-      const rt = new Runtime({ ...open, facts }, stats);
-      const plain = new Runtime({ ...open, facts: open.facts }, stats);
-      const keys: string[] = [];
-      const kernel = rt.kernel.bind(rt);
-      rt.kernel = (key, define) => {
-        keys.push(key);
-        return kernel(key, () => emulated(define(), lanes));
-      };
-      const [B, Lq, Lk, H, d] = sizes;
-      const shapes = [
-        [B, Lq, H, d],
-        [B, Lk, H, d],
-        [B, Lk, H, d],
-        [H, Lq, Lk],
-      ];
-      const operandsOf = (runtime: Runtime, dtype: DType): (View | null)[] => {
-        const make = (shape: readonly number[], seed: number): View => {
-          const block = runtime.memory.alloc(4 * shape.reduce((n, s) => n * s, 1), false);
-          const values = new Generator(seed).normal(block.bytes / 4);
-          runtime.write(block, 0, new Uint8Array(values.buffer));
-          return { block, dtype, shape, strides: contiguousStrides(shape), offset: 0 };
-        };
-        const inputs: (View | null)[] = shapes.slice(0, 3).map((shape, i) => make(shape, i + 1));
-        const barred = runtime.memory.alloc(B * Lk, false);
-        runtime.write(
-          barred,
-          0,
-          new Uint8Array(4 * Math.ceil((B * Lk) / 4)).map((_, i) => (i % 5 === 0 ? 1 : 0)).subarray(0, B * Lk),
+      const runtime = (facts: Partial<AdapterFacts>) =>
+        new Runtime(
+          { ...open, facts: { ...open.facts, ...facts } },
+          { liveBytes: 0, liveBlocks: 0, peakBytes: 0, launches: 0 },
         );
-        const padding: View = { block: barred, dtype: 'bool', shape: [B, Lk], strides: [Lk, 1], offset: 0 };
-        const { padding: padded = false, bias = false } = options;
-        return [...inputs, padded ? padding : null, bias ? { ...make(shapes[3], 9), dtype: 'float32' } : null];
+      const started: string[] = [];
+      /** Log-sum-exp, output and gradients; `dtype` is only what the kernel is told. */
+      const results = async (rt: Runtime, dtype: DType): Promise<Float32Array[]> => {
+        const view = (shape: readonly number[], kind: DType, bytes?: Uint8Array): View => {
+          const block = rt.memory.alloc(bytes?.length ?? 4 * shape.reduce((n, s) => n * s, 1), false);
+          if (bytes) rt.write(block, 0, bytes);
+          return { block, dtype: kind, shape, strides: contiguousStrides(shape), offset: 0 };
+        };
+        const random = (shape: readonly number[], kind: DType, seed: number) =>
+          view(shape, kind, new Uint8Array(new Generator(seed).normal(shape.reduce((n, s) => n * s, 1)).buffer));
+        const [qs, ks, bs] = [
+          [B, Lq, H, d],
+          [B, Lk, H, d],
+          [B, H, Lq, Lk],
+        ];
+        const [q, k, v, dy] = [qs, ks, ks, qs].map((shape, i) => random(shape, dtype, i));
+        const barred = Uint8Array.from({ length: B * Lk }, (_, i) => (i % 5 === 0 ? 1 : 0));
+        const masks = masked ? [view([B, Lk], 'bool', barred), random(bs, 'float32', 9)] : [null, null];
+        const attrs = { scale: 0.3, dropout: 0, ...STATE, biasGrad: masked };
+        const [o, lse] = [view(qs, dtype), view([B, H, Lq], 'float32')];
+        const kernels = createKernels(rt);
+        kernels.get('attention')?.plan([q, k, v, ...masks], attrs, [o, lse])?.([o, lse]);
+        const grads = [view(qs, dtype), view(ks, dtype), view(ks, dtype), ...(masked ? [view(bs, 'float32')] : [])];
+        kernels.get('attentionBackward')?.plan([dy, q, k, v, o, lse, ...masks], attrs, grads)?.(grads);
+        const bytes = [lse, o, ...grads].map((y) => rt.read(y.block as GpuBlock, 0, y.block.bytes));
+        return (await Promise.all(bytes)).map((b) => new Float32Array(b.slice().buffer));
       };
-      const attrs = { scale: 0.3, dropout: 0, ...STATE };
-      const results = async (runtime: Runtime, dtype: DType) => {
-        const outputs = [shapes[0], [B, H, Lq]].map((shape, i): View => {
-          const block = runtime.memory.alloc(4 * shape.reduce((n, s) => n * s, 1), false);
-          return { block, dtype: i === 0 ? dtype : 'float32', shape, strides: contiguousStrides(shape), offset: 0 };
-        });
-        attentionKernel(runtime).plan(operandsOf(runtime, dtype), attrs, outputs)?.(outputs);
-        const bytes = await Promise.all(outputs.map((y) => runtime.read(y.block as GpuBlock, 0, y.block.bytes)));
-        return bytes.map((b) => new Float32Array(b.slice().buffer));
+      const plain = runtime({});
+      const byUnits = runtime({ ...one, half: true, matrices: [unit] });
+      const block = byUnits.memory.alloc(emulatedBytes(8), false);
+      const memory: View = { block, dtype: 'float32', shape: [block.bytes / 4], strides: [1], offset: 0 };
+      const kernel = byUnits.kernel.bind(byUnits);
+      byUnits.kernel = (key, define) => {
+        started.push(key.split(':')[0]);
+        const launch = kernel(key, () => emulated(define(), lanes));
+        return (views, scalars, groups) => launch({ ...views, memory }, scalars, groups);
       };
-      const [got, wanted] = [await results(rt, 'float16'), await results(plain, 'float32')];
-      assert.deepEqual(
-        keys.map((k) => k.split(':')[0]),
-        ['attentionMatrix'],
-      );
-      for (const i of [0, 1])
-        assertClose(got[i], wanted[i], { relative: 1e-5, absolute: 1e-5 }, `${i ? 'lse' : 'o'} ${size}`);
+      const [got, wanted] = [await results(byUnits, 'float16'), await results(plain, 'float32')];
+      assert.deepEqual(started, ['attentionMatrix', 'attentionBackwardMatrix', 'attentionBackwardMatrix']);
+      const names = ['lse', 'o', 'dq', 'dk', 'dv', 'dbias'];
+      wanted.forEach((values, i) => {
+        assertClose(got[i], values, { relative: 2e-5, absolute: 2e-5 }, `${names[i]}, units of ${size}`);
+      });
       await plain.dispose();
     }
   });
@@ -323,8 +314,9 @@ describe('attention on webgpu', { skip }, () => {
       for (const key of await checkShaders(none, limits, check)) keys.add(key);
       await none.rt.dispose();
     }
-    const onUnits = [...keys].filter((k) => k.startsWith('attentionMatrix')).map((k) => k.split(':')[1]);
-    assert.deepEqual(onUnits, ['64', '128']);
+    const onUnits = [...keys].filter((k) => k.includes('Matrix'));
+    // Forward, dq, and dk with dv, with two widths; those with masks drop weights, which is left to tiles.
+    assert.equal(onUnits.length, 6);
     const rows = (name: string) =>
       [...keys].filter((k) => k.startsWith(name) && k.includes('float16')).map((k) => /:(\d+)x64:/.exec(k)?.[1] ?? '');
     assert.deepEqual(new Set(rows('attention:')), new Set(['', '64', '32', '16']));

@@ -33,7 +33,8 @@ export const maskedScores = (masks: Masks, units: Units): string =>
     .map((c) => {
       const key = `start + place${c}`;
       const bias = masks.bias ? ` + biased(b, h, query, ${key})` : '';
-      const dead = `${key} >= p.keys${masks.padding ? ` || padded(b, ${key})` : ''}`;
+      // No short cuts: each would be a branch.
+      const dead = `(${key} >= p.keys)${masks.padding ? ` | padded(b, ${key})` : ''}`;
       return `let s${c} = select(${scoreAt(c)} * p.scale${bias}, -inf_(), ${dead});`;
     })
     .join('\n    ');

@@ -9,6 +9,7 @@
 import type { Kernel, View } from '../../../core/backend.js';
 import { isContiguous } from '../../../core/layout.js';
 import { type AttentionAttrs, type Masks, maskScores, masksOf, weightAt } from '../attention/masks.js';
+import { matrixKeyGradients, matrixQueryGradients } from '../attention/matrixBackward.js';
 import {
   addProduct,
   alongRows,
@@ -34,6 +35,7 @@ import {
   tilesFor,
   tilesKey,
 } from '../attention/tiles.js';
+import { UNIT_ROWS, type Units, unitsFor, unitsKey } from '../attention/units.js';
 import { usesHalf } from '../elementwise.js';
 import { input, output } from '../program.js';
 import type { Runtime } from '../runtime.js';
@@ -242,6 +244,26 @@ ${mainHead(tiles)}
   launch({ ...operands, ...masks.views, stats, ...results }, scalars, [groups, heads, batch]);
 }
 
+/** The same two dispatches on matrix units. */
+function onUnits(
+  { rt, masks, scalars, heads, batch }: Job,
+  units: Units,
+  operands: Operands,
+  lse: View,
+  stats: View,
+  [dq, dk, dv, dbias]: readonly (View | undefined)[],
+): void {
+  const [queries, keys] = [operands.q.shape[1], operands.k.shape[1]];
+  const key = `attentionBackwardMatrix:${unitsKey(units)}:${masks.key}`;
+  const byQueries = rt.kernel(`${key}:q`, () => matrixQueryGradients(units, masks));
+  const groups = (rows: number): [number, number, number] => [Math.ceil(rows / UNIT_ROWS), heads, batch];
+  byQueries({ ...operands, ...masks.views, lse, dq: dq as View, stats }, scalars, groups(queries));
+  const byKeys = rt.kernel(`${key}:k${dbias ? 'g' : ''}`, () => matrixKeyGradients(units, masks, dbias !== undefined));
+  const results = { dk: dk as View, dv: dv as View, ...(dbias ? { dbias } : {}) };
+  const { dy, q, k, v } = operands;
+  byKeys({ dy, q, k, v, ...masks.views, stats, ...results }, scalars, groups(keys));
+}
+
 export function attentionBackward(rt: Runtime): Kernel {
   const { half } = rt.facts;
   return {
@@ -267,7 +289,13 @@ export function attentionBackward(rt: Runtime): Kernel {
         const scale = attrs.scale * Math.LOG2E;
         const scalars = { ...Object.assign({}, ...strides), queries, keys, scale, ...masks.scalars };
         const job: Job = { rt, wide, masks, scalars, heads, batch };
+        const rows = Math.min(queries, keys);
+        const units = unitsFor(rt.facts, memory, Object.values(operands), rows, masks, byQueries);
         withScratch(rt, [{ dtype: 'float32', shape: [batch, heads, queries, 4] }], (stats) => {
+          if (units) {
+            onUnits(job, units, operands, lse, stats, [dq, dk, dv, dbias]);
+            return;
+          }
           if (queries > 0) queryGradients(job, byQueries, operands, lse, dq, stats);
           keyGradients(job, byKeys, { dy, q, k, v }, stats, [dk, dv, dbias]);
         });
