@@ -45,9 +45,11 @@ async function main(): Promise<number> {
   }
   const effort = { runs: wholeNumber('runs', flags.runs), layouts: 'every', grids: 'huge' } as const;
   const backend = await loadBackend(flags.device, options);
+  const details = backend.details ?? {};
   const oracle = new Oracle(await loadBackend('reference'));
   const dtypes = [...backend.caps.dtypes];
-  console.log(`${backend.name} against reference; it stores ${dtypes.join(', ')}`);
+  const facts = Object.entries(details).map(([name, value]) => `${name} ${value}`);
+  console.log([`${backend.name} against reference`, `stores ${dtypes.join(', ')}`, ...facts].join('; '));
   const started = performance.now();
   const reports: OpReport[] = [];
   for (const op of wanted) reports.push(await testOp(op, backend, oracle, effort));

@@ -18,16 +18,15 @@ import { readAll, type Values, withoutLeak } from './values.js';
 /** By name: output/i, input/i of the inputs that the op writes, grad/i of the float inputs. */
 export type Results = Record<string, Values>;
 
-/** The results of a trial, with gradients where the op has them; or why the op refuses the operands. */
-export async function runOn(backend: Backend, trial: Trial): Promise<Results | string> {
-  const { op, sample, dtype, seed } = trial;
-  const differentiated = !op.nonDifferentiable && dtype === 'float32' && trial.special === undefined;
+/** The results of a trial, with gradients where they are wanted; or why the op refuses the operands. */
+export async function runOn(backend: Backend, trial: Trial, gradients: boolean): Promise<Results | string> {
+  const { op, sample, seed } = trial;
   const before = setDefaultBackend(backend);
   try {
     return await withoutLeak(backend, () =>
       readAll(() => {
         const inputs = noGrad(() => operands(trial));
-        const leaves = differentiated ? inputs.filter((t): t is Tensor => t !== null && isFloat(t.dtype)) : [];
+        const leaves = gradients ? inputs.filter((t): t is Tensor => t !== null && isFloat(t.dtype)) : [];
         for (const t of leaves) t.requireGrad();
         const outputs = call(op, inputs, sample.attrs);
         const results: [string, Tensor][] = outputs.map((t, i) => [`output/${i}`, t]);
@@ -73,17 +72,23 @@ export function stores({ caps }: Backend, { sample, dtype }: Trial): boolean {
   return [wanted, ...sample.inputs.map((x) => x?.dtype ?? dtype)].every((d) => caps.dtypes.has(d));
 }
 
+/** Whether a trial is differentiated: in float32, and in float16 where the backend computes in it. */
+function differentiates({ caps }: Backend, { op, dtype, special }: Trial): boolean {
+  if (op.nonDifferentiable || special !== undefined) return false;
+  return dtype === 'float32' || (dtype === 'float16' && !caps.storageOnly.has('float16'));
+}
+
 /** The backend that says what is right; it runs each trial once for all others. */
 export class Oracle {
   readonly #known = new Map<string, Results | string>();
   constructor(readonly backend: Backend) {}
 
-  async results(trial: Trial): Promise<Results | string> {
+  async results(trial: Trial, gradients: boolean): Promise<Results | string> {
     const { op, sample, dtype, layout, seed, special } = trial;
-    const key = JSON.stringify([op.name, sample, dtype, layout, seed, String(special)]);
+    const key = JSON.stringify([op.name, sample, dtype, layout, seed, String(special), gradients]);
     let known = this.#known.get(key);
     if (known === undefined) {
-      known = await runOn(this.backend, trial);
+      known = await runOn(this.backend, trial, gradients);
       this.#known.set(key, known);
     }
     return known;
@@ -96,8 +101,9 @@ export class Oracle {
  */
 export async function compareOn(oracle: Oracle, backend: Backend, trial: Trial, slack = 1): Promise<number> {
   if (!stores(backend, trial)) return 0;
-  const wanted = await oracle.results(trial);
-  const got = await runOn(backend, trial).catch((error: unknown) => {
+  const gradients = differentiates(backend, trial);
+  const wanted = await oracle.results(trial, gradients);
+  const got = await runOn(backend, trial, gradients).catch((error: unknown) => {
     throw new Error(`${describe(trial)}: ${error instanceof Error ? error.message : error}`);
   });
   const what = describe(trial);
