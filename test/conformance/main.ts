@@ -65,7 +65,7 @@ async function main(): Promise<number> {
     const text = JSON.stringify({
       ok: failed.length === 0,
       device: name,
-      adapter: flags.adapter,
+      details,
       dtypes,
       seconds,
       ops: reports,
