@@ -111,7 +111,7 @@ export function maskScores({ padding, bias }: Masks, query: (i: number) => strin
     : '';
   const dead = four((j) => {
     const behind = `${key} + ${j}u >= p.keys`;
-    return padding ? `${behind} || padded(b, ${key} + ${j}u)` : behind;
+    return padding ? `(${behind}) | padded(b, ${key} + ${j}u)` : behind;
   }, ', ');
   return `${added}
   let dead = vec4<bool>(${dead});
