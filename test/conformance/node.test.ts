@@ -13,7 +13,7 @@ import { testedOps, testOp } from './report.js';
 /** A GPU in software, and gpu.js without one, take long over each new kernel. */
 const EFFORT: Readonly<Record<string, Effort>> = {
   wasm: { runs: 40, layouts: 'every', grids: 'huge' },
-  webgpu: { runs: 8, layouts: 'some', grids: 'huge' },
+  webgpu: { runs: 6, layouts: 'some', grids: 'huge' },
   gpujs: { runs: 8, layouts: 'some', grids: 'rows' },
 };
 

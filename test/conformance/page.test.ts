@@ -12,7 +12,7 @@ import { testedOps } from './report.js';
 
 /** A GPU in software takes long over each new kernel. */
 const BACKENDS: Readonly<Record<string, { readonly options: BackendOptions; readonly effort: Effort }>> = {
-  wasm: { options: { threads: 2 }, effort: { runs: 20, layouts: 'every', grids: 'huge' } },
+  wasm: { options: { threads: 2 }, effort: { runs: 10, layouts: 'every', grids: 'huge' } },
   webgpu: { options: {}, effort: { runs: 4, layouts: 'some', grids: 'huge' } },
   gpujs: { options: {}, effort: { runs: 4, layouts: 'some', grids: 'rows' } },
 };
