@@ -60,7 +60,7 @@ export const COMMON_FLAGS: Flags = {
   device: { value: 'NAME', help: 'Where to compute: auto, webgpu, wasm, gpujs or reference.', default: 'auto' },
   adapter: {
     value: 'NAME',
-    help: 'The GPU of --device webgpu, by a part of its name; swiftshader is one in software.',
+    help: 'Take webgpu, and the GPU with this part of its name; swiftshader is one in software.',
     default: 'the fastest',
   },
   threads: { value: 'N', help: 'CPU threads to use, at most one a core.', default: 'all cores' },

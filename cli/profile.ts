@@ -17,12 +17,21 @@ export interface Profiling {
   abandon(): void;
 }
 
-/** Begins a profile where `--profile` was given. Throws InputError for a name that is none of a JSON file. */
-export function startProfile(args: Args): Profiling | null {
+/**
+ * Begins a profile where `--profile` was given. Throws InputError for a name that is none of a JSON file, and for a
+ * folder that does not exist: before hours of training, not after them.
+ */
+export async function startProfile(args: Args): Promise<Profiling | null> {
   if (!args.has('profile')) return null;
   const file = args.text('profile') || DEFAULT_FILE;
   if (!/\.json$/i.test(file))
     throw new InputError(`A profile is JSON: expected a name that ends in .json, got --profile=${file}.`);
+  const [{ stat }, { dirname }] = await Promise.all([import('node:fs/promises'), import('node:path')]);
+  const isFolder = await stat(dirname(file)).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (!isFolder) throw new InputError(`Cannot write ${file}: its folder does not exist.`);
   const profiler = new Profiler();
   return {
     async end(note) {

@@ -78,7 +78,7 @@ async function dispatch(argv: readonly string[]): Promise<number> {
   };
   const signals = Object.keys(INTERRUPTED) as (keyof typeof INTERRUPTED)[];
   for (const signal of signals) process.on(signal, onSignal);
-  const profiling = startProfile(args);
+  const profiling = await startProfile(args);
   try {
     const code = (await command.run(args, context)) ?? 0;
     await profiling?.end(context.note);

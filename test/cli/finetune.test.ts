@@ -59,6 +59,13 @@ test('SIGTERM ends with 143, and a second signal at once', async () => {
   assert.doesNotMatch(twice.stderr, /Ended after step \d+/);
 });
 
+test('what the gpujs backend leaves to the processor is told in sentences', async () => {
+  const { code, stderr } = await beit3([...run('gpujs'), '--steps', '1', '--device', 'gpujs']);
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /^The gpujs backend has no kernel for \w+ on [^\n]*; it runs as the reference does/m);
+  assert.doesNotMatch(stderr, /AzulejoWarning|trace-warnings/);
+});
+
 test('killed at random moments, a run ends with the numbers of one that was left alone', async () => {
   const { kills } = await killLoop(folder, 3, 4);
   assert.ok(kills >= 2, `${kills} kills`);

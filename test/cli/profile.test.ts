@@ -56,6 +56,7 @@ test('on a GPU its kernels are, against measured peaks', { skip: typeof gpu === 
 
 test('a file that is none, and a command that computes nothing, are told', async () => {
   await refuse(/expected a name that ends in \.json, got --profile=x\.txt/, ...classify('--profile=x.txt'));
+  await refuse(/none\/p\.json: its folder does not exist/, ...classify(`--profile=${at('none/p.json')}`));
   const { code, stderr } = await beit3(['devices', `--profile=${at('none.json')}`]);
   assert.deepEqual([code, stderr], [0, 'Nothing was computed, so there is no profile.\n']);
   assert.ok(!(await readdir(folder)).includes('none.json'));
