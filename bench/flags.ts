@@ -1,4 +1,6 @@
 /** Flags of the benchmarks: what each means stands in one table, from which the help is made. */
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { InputError, messageOf } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
@@ -52,8 +54,9 @@ export function flagsOf<T extends FlagTable>(title: string, table: T): Given<T> 
     console.log([title, '', ...rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`)].join('\n'));
     return null;
   }
+  let values: Readonly<Record<string, string | boolean | undefined>>;
   try {
-    const { values } = parseArgs({
+    ({ values } = parseArgs({
       args: argv,
       options: Object.fromEntries(
         Object.entries(table).map(([name, [value]]) => [
@@ -61,11 +64,15 @@ export function flagsOf<T extends FlagTable>(title: string, table: T): Given<T> 
           { type: value === null ? 'boolean' : 'string' } as const,
         ]),
       ),
-    });
-    return new Given<T>(values);
+    }));
   } catch (error) {
     throw new InputError(`${messageOf(error).split('\n')[0]} (--help lists the flags)`);
   }
+  // Before minutes of measuring, not after them.
+  const { json } = values;
+  if (typeof json === 'string' && !existsSync(dirname(json)))
+    throw new InputError(`Cannot write ${json}: its folder does not exist.`);
+  return new Given<T>(values);
 }
 
 /** Runs a benchmark's body; what was wrong with its input is said in one sentence, without a stack. */

@@ -38,6 +38,20 @@ test('bench:dispatch prints and writes what a dispatch costs', () =>
     }
   }));
 
+test('each explains itself, and refuses in a sentence what it cannot do', () => {
+  for (const name of ['kernels/main', 'dispatch', 'model', 'train', 'loader']) {
+    const help = run(name, '--help');
+    assert.deepEqual([help.status, help.stderr], [0, '']);
+    assert.match(help.stdout, /^npm run bench:\w+ -- \[FLAGS\]: .*\n\n {2}--/);
+    const wrong = run(name, '--no-such-flag');
+    assert.equal(wrong.status, 2);
+    assert.match(wrong.stderr, /^Unknown option '--no-such-flag'.* \(--help lists the flags\)\n$/);
+  }
+  const { status, stderr } = run('dispatch', '--quick', '--json', join(tmpdir(), 'no-such-folder', 'x.json'));
+  assert.equal(status, 2);
+  assert.match(stderr, /^Cannot write .*x\.json: its folder does not exist\.\n$/);
+});
+
 test('a peer that is not installed is named with what installs it, and the rest goes on', () =>
   inFolder((folder) => {
     const { stdout, stderr, status } = run(
