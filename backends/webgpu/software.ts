@@ -34,7 +34,7 @@ async function softwareFolder(): Promise<string> {
   const given = process.env.AZULEJO_SWIFTSHADER;
   if (given) return given;
   const { existsSync } = await import('node:fs');
-  const { mkdir, readFile, rename, rm, writeFile } = await import('node:fs/promises');
+  const { lstat, mkdir, readFile, rename, rm, writeFile } = await import('node:fs/promises');
   const { createRequire } = await import('node:module');
   const { tmpdir } = await import('node:os');
   const { join } = await import('node:path');
@@ -43,7 +43,15 @@ async function softwareFolder(): Promise<string> {
   const root = main.slice(0, main.lastIndexOf('/build/'));
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
   const folder = join(tmpdir(), `azulejo-swiftshader-${version}-${process.getuid?.() ?? 0}`);
-  if (FILES.every((name) => existsSync(join(folder, name)))) return folder;
+  // What lies there runs in this process: in a folder for everyone, another user may have put it there.
+  const checked = async (): Promise<boolean> => {
+    if (!FILES.every((name) => existsSync(join(folder, name)))) return false;
+    const found = await lstat(folder);
+    if (!found.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0)
+      throw new InputError(`Others can write to ${folder}, so SwiftShader is not loaded from there; delete it.`);
+    return true;
+  };
+  if (await checked()) return folder;
   const files = untar(brotliDecompressSync(await readFile(join(root, 'bin', 'swiftshader.tar.br'))));
   const partial = `${folder}.${process.pid}.tmp`;
   try {
@@ -55,7 +63,7 @@ async function softwareFolder(): Promise<string> {
     }
     // Another process may have been faster; its folder is as good.
     await rename(partial, folder).catch(() => {});
-    if (!FILES.every((name) => existsSync(join(folder, name)))) throw new Error(`${folder} is not complete`);
+    if (!(await checked())) throw new Error(`${folder} is not complete`);
     return folder;
   } finally {
     await rm(partial, { recursive: true, force: true });
@@ -81,6 +89,7 @@ async function load(): Promise<void> {
   try {
     folder = await softwareFolder();
   } catch (error) {
+    if (error instanceof InputError) throw error;
     throw new InputError(
       `The software adapter swiftshader comes with the package @sparticuz/chromium; install it with \`npm install @sparticuz/chromium@147\` (${messageOf(error).split('\n')[0]}).`,
     );

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -282,6 +282,21 @@ describe('tools', () => {
     assert.match(other.stderr, /(There is no GPU adapter named no such card|No GPU was found)[^\n]*\.\n$/);
     if (gpu?.error !== undefined) return t.skip(gpu.error);
     assert.ok(gpu?.details && gpu.details.adapter.length > 0 && gpu.details.largestTensorMB >= 128);
+  });
+
+  test('SwiftShader is not loaded from a folder that others can write to', async (t) => {
+    if (ADAPTER !== 'swiftshader') return t.skip('another adapter is tested');
+    await mkdir(at('temporary'));
+    const asked = async () => {
+      const { stdout } = await beit3(['devices', '--adapter', ADAPTER, '--json'], { env: { TMPDIR: at('temporary') } });
+      const { devices } = JSON.parse(stdout) as { devices: { name: string; error?: string }[] };
+      return devices.find((d) => d.name === 'webgpu')?.error;
+    };
+    const error = await asked();
+    if (error !== undefined) return t.skip(error);
+    const [unpacked] = await readdir(at('temporary'));
+    await chmod(join(at('temporary'), unpacked), 0o777);
+    assert.match((await asked()) ?? '', /^Others can write to .*swiftshader.*; delete it\.$/);
   });
 });
 
