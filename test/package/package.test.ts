@@ -244,7 +244,9 @@ console.log(await layer.bias.grad.toArray());`,
         platform: 'node',
         external: ['sharp', 'webgpu', 'gpu.js'],
       });
-      assert.equal(run(app, process.execPath, outfile).trim(), '[ 6 ]');
+      // The layer's weights are random, and so is the last rounding.
+      const [slope] = JSON.parse(run(app, process.execPath, outfile)) as number[];
+      assert.ok(Math.abs(slope - 6) < 1e-5, `${slope}`);
     }
   });
 
