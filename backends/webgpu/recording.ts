@@ -223,7 +223,7 @@ export class GpuRecording implements Recording {
       let group = groups.get(key);
       if (!group) {
         const scalars = { buffer: this.uniform as GPUBuffer, offset: 0, size: SLOT_BYTES };
-        group = this.rt.makeBindGroup(program, variant, blocks, scalars);
+        group = this.rt.bindings.make(program, variant, blocks, scalars);
         groups.set(key, group);
       }
       return {

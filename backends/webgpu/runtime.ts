@@ -1,8 +1,8 @@
 /// <reference types="@webgpu/types" />
 /** Dispatches: cached pipelines and bind groups, one compute pass a batch, writes, reads and the errors of the device. */
 import type { Stats, View } from '../../core/backend.js';
-import { bytesOf } from '../../core/dtype.js';
 import { InputError } from '../../core/errors.js';
+import { Bindings } from './bindings.js';
 import type { AdapterFacts, OpenGpu } from './device.js';
 import { Faults } from './faults.js';
 import { type GpuBlock, Memory } from './memory.js';
@@ -60,14 +60,12 @@ export class Runtime {
   readonly memory: Memory;
   readonly faults: Faults;
   readonly pipelines: Pipelines;
+  readonly bindings: Bindings;
   /** Sees every command and every write while something is captured; then reading is refused. */
   recording: GpuRecording | null = null;
   /** Measures every dispatch while it is set. */
   timer: GpuTimer | null = null;
   private readonly programs = new Map<string, Program>();
-  private readonly bindGroups = new Map<string, GPUBindGroup>();
-  /** Keys of the bind groups that hold a buffer. */
-  private readonly groupsOf = new Map<number, Set<string>>();
   private encoder: GPUCommandEncoder | null = null;
   private pass: GPUComputePassEncoder | null = null;
   private pendingCount = 0;
@@ -89,9 +87,10 @@ export class Runtime {
     this.memory = new Memory(
       this.device,
       () => this.flush(),
-      (id) => this.forget(id),
+      (id) => this.bindings.forget(id),
     );
     this.uniform = this.device.createBuffer({ size: 4 * SLOT_WORDS * SLOTS, usage: 0x40 | 0x8 });
+    this.bindings = new Bindings(this.device, { buffer: this.uniform, offset: 0, size: 4 * SLOT_WORDS });
     this.faults = new Faults(this.device);
     this.pipelines = new Pipelines(this.device, (error) => {
       // The commands that use it are refused too, which says less.
@@ -131,7 +130,7 @@ export class Runtime {
   ): void {
     if (this.failure) throw this.failure;
     const { names, fields, offsets, written } = program;
-    const bound = names.map((name) => this.bindable(views[name], offsets.has(name)));
+    const bound = names.map((name) => this.bindings.bindable(views[name], offsets.has(name)));
     const blocks = bound.map(({ block }) => block);
     const { words, floats, ints } = this;
     fields.forEach(({ name, type }, i) => {
@@ -163,30 +162,9 @@ export class Runtime {
     });
   }
 
-  /**
-   * What is bound for a view: its block, or a part of it where the block is very large or the code wants the view at the
-   * start of its array.
-   */
-  private bindable(view: View, seesOffset: boolean): { block: GpuBlock; offset: number } {
-    const { block, offset, shape, strides, dtype } = view;
-    const whole = block as GpuBlock;
-    const most = this.mostBound;
-    const size = bytesOf(dtype);
-    const moves = !seesOffset && offset > 0 && (offset * size) % 256 === 0;
-    if (whole.room <= most && !moves) return { block: whole, offset };
-    const start = offset * size - ((offset * size) % 256);
-    const last = shape.reduce((at, d, i) => at + (d - 1) * strides[i], offset);
-    const end = (last + 1) * size;
-    // Without a shape a view may reach anything.
-    if (shape.includes(0) || end - start > most) throw tooLarge(most, end - start);
-    const room = Math.min(most, whole.room - start);
-    return { block: { ...whole, start: whole.start + start, room, window: true }, offset: offset - start / size };
-  }
-
   /** Bytes that one binding may have. */
   get mostBound(): number {
-    const { maxStorageBufferBindingSize: most } = this.device.limits;
-    return most - (most % 256);
+    return this.bindings.most;
   }
 
   /** Copies bytes between blocks; all three numbers are multiples of 4. */
@@ -212,7 +190,7 @@ export class Runtime {
         this.pass = this.timer.pass(this.encoder, program.key);
       } else this.pass ??= this.encoder.beginComputePass();
       this.pass.setPipeline(variant.pipeline as GPUComputePipeline);
-      const group = this.bindGroup(program, variant, blocks);
+      const group = this.bindings.group(program, variant, blocks);
       if (words.length === 0) this.pass.setBindGroup(0, group);
       else if (program.immediate) {
         this.pass.setBindGroup(0, group);
@@ -264,46 +242,6 @@ export class Runtime {
     if (this.failure) throw this.failure;
     this.flush();
     this.device.queue.submit([commands]);
-  }
-
-  private bindGroup(program: Program, variant: Variant, blocks: readonly GpuBlock[]): GPUBindGroup {
-    let key = variant.layoutKey;
-    for (const b of blocks) key += `,${b.id}`;
-    for (const b of blocks) if (b.slab || b.window) key += `/${b.start}-${b.room}`;
-    let group = this.bindGroups.get(key);
-    if (!group) {
-      group = this.makeBindGroup(program, variant, blocks, { buffer: this.uniform, offset: 0, size: 4 * SLOT_WORDS });
-      this.bindGroups.set(key, group);
-      for (const b of blocks) {
-        let keys = this.groupsOf.get(b.id);
-        if (!keys) {
-          keys = new Set();
-          this.groupsOf.set(b.id, keys);
-        }
-        keys.add(key);
-      }
-    }
-    return group;
-  }
-
-  /** A bind group of its own, for a recording. */
-  makeBindGroup(
-    program: Program,
-    variant: Variant,
-    blocks: readonly GpuBlock[],
-    scalars: GPUBufferBinding,
-  ): GPUBindGroup {
-    const entries: GPUBindGroupEntry[] = blocks.map((b, binding) => ({
-      binding,
-      resource: { buffer: b.buffer, offset: b.start, size: b.room },
-    }));
-    if (program.fields.length > 0 && !program.immediate) entries.push({ binding: entries.length, resource: scalars });
-    return this.device.createBindGroup({ layout: variant.layout, entries });
-  }
-
-  private forget(id: number): void {
-    for (const key of this.groupsOf.get(id) ?? []) this.bindGroups.delete(key);
-    this.groupsOf.delete(id);
   }
 
   /** Overwrites bytes of a block; `at` is a multiple of 4, and so is the length unless it reaches the block's end. */
@@ -394,7 +332,7 @@ export class Runtime {
     this.flush();
     await this.device.queue.onSubmittedWorkDone().catch(() => {});
     this.memory.dispose();
-    this.bindGroups.clear();
+    this.bindings.dispose();
     this.device.destroy();
   }
 }
@@ -409,11 +347,6 @@ export function gridOf(groups: number): [number, number, number] {
   const y = Math.ceil(groups / MOST_GROUPS);
   return [Math.ceil(groups / y), y, 1];
 }
-
-const tooLarge = (most: number, bytes: number): InputError =>
-  new InputError(
-    `This GPU computes on at most ${Math.floor(most / 2 ** 20)} MB of a tensor at once, and an operation needs ${Math.ceil(bytes / 2 ** 20)} MB; use a smaller model, batch or image, or the device wasm.`,
-  );
 
 function translated(error: GPUError): Error {
   const text = error.message.split('\n')[0];
