@@ -105,6 +105,10 @@ async function contextOf(args: Args, lines: { end(): void }[], onInterrupt: Cont
     );
   }
   const adapter = args.text('adapter');
+  if (adapter !== undefined && device !== 'auto' && device !== 'webgpu')
+    throw new InputError(
+      `--adapter names a GPU of the device webgpu, and --device is ${device}; leave one of them out.`,
+    );
   const threads = args.whole('threads', 1, 1024);
   return {
     out: (line) => void process.stdout.write(`${line}\n`),

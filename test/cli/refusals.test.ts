@@ -114,6 +114,7 @@ test('flags and commands that do not exist, with the nearest that does', async (
     refuse(/--threads must be a whole number from 1 to 1024, got "many"/, 'devices', '--threads', 'many'),
     refuse(/--threads must be a whole number/, 'devices', '--threads', '0'),
     refuse(/no device "wsm"; the nearest is wasm/, 'devices', '--device', 'wsm'),
+    refuse(/of the device webgpu, and --device is wasm/, 'devices', '--device', 'wasm', '--adapter', 'x'),
     refuse(/--top needs a value: --top N/, 'classify', at('red.png'), ...checkpoint, '--top'),
     refuse(/--top needs a value/, 'classify', at('red.png'), ...checkpoint, '--top', '--json'),
     refuse(/--checkpoint was given twice/, 'classify', at('red.png'), ...checkpoint, ...checkpoint),

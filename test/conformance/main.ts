@@ -1,11 +1,6 @@
 /**
- * The conformance suite without a test runner, for machines that have only Node and this build:
- *
- *   node dist/test/conformance/main.js --device webgpu [--adapter NAME] [--threads N] [--only OP,...] [--runs N]
- *        [--json FILE]
- *
- * prints a table of what was compared with the reference backend, then what differs. Exits with 0 if nothing does, with
- * 1 if something does, with 2 if it could not run.
+ * The conformance suite without a test runner, for machines that have only Node and this build. Exits with 0 if nothing
+ * differs, with 1 if something does, with 2 if it could not run.
  */
 import { parseArgs } from 'node:util';
 import '../../index.js';
@@ -26,12 +21,20 @@ const FLAGS = {
   json: { type: 'string' },
 } as const;
 
+const USAGE = `usage: node dist/test/conformance/main.js [--device NAME] [--adapter NAME] [--threads N] [--only OP,...] [--runs N]
+       [--json FILE]
+Prints a table of what was compared with the reference backend, then what differs; --runs is the random cases an op.`;
+
 function wholeNumber(name: string, text: string): number {
   if (!/^\d{1,6}$/.test(text)) throw new InputError(`--${name} expects a whole number, got ${text}.`);
   return Number(text);
 }
 
 async function main(): Promise<number> {
+  if (process.argv.includes('--help')) {
+    console.log(USAGE);
+    return 0;
+  }
   const { values: flags } = parseArgs({ options: FLAGS });
   const options: BackendOptions = {
     ...(flags.threads === undefined ? {} : { threads: wholeNumber('threads', flags.threads) }),
