@@ -74,8 +74,8 @@ type NewInfo = GPUAdapterInfo & {
 const instances = new Map<string, Promise<GPU>>();
 
 async function dawn(adapter: string | undefined): Promise<GPU> {
-  if (adapter?.toLowerCase() === SOFTWARE) await (await import('./software.js')).loadSoftwareVulkan();
-  else if (!(await canHaveVulkan())) throw new InputError(NO_GPU);
+  const isSoftware = adapter?.toLowerCase() === SOFTWARE;
+  if (isSoftware) await (await import('./software.js')).loadSoftwareVulkan();
   let module: typeof import('webgpu');
   try {
     module = await import('webgpu');
@@ -87,8 +87,9 @@ async function dawn(adapter: string | undefined): Promise<GPU> {
         : `The package webgpu does not load on this machine (${messageOf(error).split('\n')[0]}); use another device.`,
     );
   }
+  if (!isSoftware && !(await canHaveVulkan())) throw new InputError(NO_GPU);
   Object.assign(globalThis, module.globals);
-  const wanted = adapter && adapter.toLowerCase() !== SOFTWARE ? [`adapter=${adapter}`] : [];
+  const wanted = adapter && !isSoftware ? [`adapter=${adapter}`] : [];
   return module.create([...DAWN, ...wanted]);
 }
 

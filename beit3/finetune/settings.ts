@@ -175,7 +175,7 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
   amp: {
     ...isSwitch,
     group: 'Optimisation',
-    help: 'Multiply matrices in float16, with float32 weights and a dynamic loss scale, where the device can.',
+    help: 'Multiply matrices in float16, with float32 weights and a dynamic loss scale; refused where the device does not compute it.',
     default: false,
   },
   replay: {

@@ -11,19 +11,32 @@ const send = (reply: Reply): void => self.postMessage(reply);
 self.onmessage = async ({ data }: MessageEvent<Request>) => {
   const { id, call, input } = data;
   let told = 0;
+  /** What was last reported, while it waits to be told: a download that stalls must not look like an earlier one. */
+  let waiting: Progress | null = null;
+  let ended = false;
+  const flush = (): void => {
+    if (waiting === null || ended) return;
+    told = performance.now();
+    send({ id, progress: waiting });
+    waiting = null;
+  };
   const tell = (progress: Progress): void => {
-    const now = performance.now();
-    if (now - told < MILLISECONDS && progress.done !== progress.total) return;
-    told = now;
-    send({ id, progress });
+    const isScheduled = waiting !== null;
+    waiting = progress;
+    const rest = told + MILLISECONDS - performance.now();
+    if (rest <= 0 || progress.done === progress.total) flush();
+    else if (!isScheduled) setTimeout(flush, rest);
   };
   try {
     const handler = handlers[call] as (
       given: typeof input,
       onProgress: typeof tell,
     ) => Promise<Calls[CallName]['output']>;
-    send({ id, output: await handler(input, tell) });
+    const output = await handler(input, tell);
+    ended = true;
+    send({ id, output });
   } catch (error) {
+    ended = true;
     const sentence = sentenceOf(error);
     send(isRefusal(error) ? { id, refused: sentence } : { id, failed: sentence });
   }
