@@ -80,3 +80,12 @@ export function fromBfloat(bits: number): number {
   scratch.setUint32(0, bits << 16);
   return scratch.getFloat32(0);
 }
+
+/** From an element in memory to its value, where they differ. */
+export const DECODERS: Partial<Record<DType, (bits: number) => number>> = { float16: fromHalf, bfloat16: fromBfloat };
+/** From a value to the element in memory, where they differ. */
+export const ENCODERS: Partial<Record<DType, (value: number) => number>> = {
+  float16: toHalf,
+  bfloat16: toBfloat,
+  bool: (x) => (x !== 0 ? 1 : 0),
+};

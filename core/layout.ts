@@ -65,6 +65,27 @@ export function isContiguous(layout: Layout): boolean {
   return true;
 }
 
+/** Calls `visit` with the position of every element of a layout, in row-major order; the first lies at `start`. */
+export function forEachElement(layout: Layout, start: number, visit: (position: number) => void): void {
+  const size = sizeOf(layout.shape);
+  if (isContiguous(layout)) {
+    for (let i = 0; i < size; i++) visit(start + i);
+    return;
+  }
+  const { shape, strides } = layout;
+  const index = new Array<number>(shape.length).fill(0);
+  let position = start;
+  for (let i = 0; i < size; i++) {
+    visit(position);
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      position += strides[axis];
+      if (++index[axis] < shape[axis]) break;
+      position -= strides[axis] * shape[axis];
+      index[axis] = 0;
+    }
+  }
+}
+
 /**
  * Strides under which the elements of a layout, taken in row-major order, read as `shape` (of as many elements); null
  * where that needs a copy.

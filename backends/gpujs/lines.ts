@@ -59,12 +59,13 @@ export const LINE_PLACE = script(
    return place;`,
 );
 
-const ROWS = [
+/** Parameters of programs over the rows of a contiguous array, and the line of the running thread. */
+export const ROWS = [
   ['a', 'array'],
   ['first', 'integer'],
   ['count', 'integer'],
 ] as const;
-const START = 'first + this.thread.x * count, count, 1';
+export const START = 'first + this.thread.x * count, count, 1';
 
 /** Programs over the rows of a contiguous array: its position of row 0, and the length of a row. */
 const MAXIMUM: Program = {

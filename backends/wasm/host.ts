@@ -1,50 +1,13 @@
 /** Plain loops over the wasm memory from JavaScript. */
 import type { View } from '../../core/backend.js';
-import {
-  bytesOf,
-  type DType,
-  fromBfloat,
-  fromHalf,
-  type TypedArray,
-  toBfloat,
-  toHalf,
-  typedArray,
-} from '../../core/dtype.js';
-import { isContiguous, sizeOf } from '../../core/layout.js';
+import { bytesOf, DECODERS, type DType, ENCODERS, type TypedArray, typedArray } from '../../core/dtype.js';
+import { forEachElement, sizeOf } from '../../core/layout.js';
 import type { Heap } from './memory/heap.js';
 
 function arrayOf(heap: Heap, dtype: DType): TypedArray {
   const buffer = heap.memory.buffer;
   return typedArray(dtype, buffer, 0, Math.floor(buffer.byteLength / bytesOf(dtype)));
 }
-
-/** Calls `visit` with the position of every element in the memory, in row-major order. */
-function forEachElement(view: View, start: number, visit: (position: number) => void): void {
-  const size = sizeOf(view.shape);
-  if (isContiguous(view)) {
-    for (let i = 0; i < size; i++) visit(start + i);
-    return;
-  }
-  const { shape, strides } = view;
-  const index = new Array<number>(shape.length).fill(0);
-  let position = start;
-  for (let i = 0; i < size; i++) {
-    visit(position);
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      position += strides[axis];
-      if (++index[axis] < shape[axis]) break;
-      position -= strides[axis] * shape[axis];
-      index[axis] = 0;
-    }
-  }
-}
-
-const DECODERS: Partial<Record<DType, (bits: number) => number>> = { float16: fromHalf, bfloat16: fromBfloat };
-const ENCODERS: Partial<Record<DType, (value: number) => number>> = {
-  float16: toHalf,
-  bfloat16: toBfloat,
-  bool: (x) => (x !== 0 ? 1 : 0),
-};
 
 /** The elements in row-major order. */
 export function load(heap: Heap, view: View, address: number): Float64Array {

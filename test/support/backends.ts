@@ -1,33 +1,16 @@
 /** Tests on backends: each checks that the memory in use returns to where it was. */
 import { after, test } from 'node:test';
-import { type BackendOptions, disposeBackend, loadBackend, useBackend } from '../../backends/index.js';
+import { disposeBackend, useBackend } from '../../backends/index.js';
 import type { Backend } from '../../core/backend.js';
-import { InputError } from '../../core/errors.js';
-import { ADAPTER, gpuOrReason } from './gpu.js';
+import { ADAPTER, gpuOrReason, TESTED } from './gpu.js';
 import { withoutLeak } from './values.js';
 
+export { TESTED, tested } from './gpu.js';
 export { readAll, readOne, type Values, withoutLeak } from './values.js';
 
 /** The backends that every test of an op runs on; the first is the oracle. */
 export const BACKENDS = ['reference', 'wasm', 'webgpu'] as const;
 export type BackendName = (typeof BACKENDS)[number];
-
-/** The backends that are held against the oracle, and how they are made here: without a GPU, one in software. */
-export const TESTED: Readonly<Record<string, BackendOptions>> = {
-  wasm: { threads: 2 },
-  webgpu: { adapter: ADAPTER },
-  gpujs: {},
-};
-
-/** A backend that is held against the oracle, or why it can't be had here. */
-export async function tested(name: string): Promise<Backend | string> {
-  try {
-    return await loadBackend(name, TESTED[name]);
-  } catch (error) {
-    if (error instanceof InputError) return error.message;
-    throw error;
-  }
-}
 
 const gpu = await gpuOrReason();
 

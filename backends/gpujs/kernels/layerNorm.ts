@@ -4,15 +4,8 @@ import { sizeOf } from '../../../core/layout.js';
 import type { LayerNormAttrs } from '../../../core/ops/layerNorm.js';
 import type { SplitAttrs } from '../../../core/ops/multiwayLinearBackwardInput.js';
 import type { Program } from '../engine.js';
-import { LINE_SQUARES, LINE_SUM } from '../lines.js';
+import { LINE_SQUARES, LINE_SUM, ROWS, START } from '../lines.js';
 import { type Machine, Programs, place } from '../machine.js';
-
-const ROWS = [
-  ['a', 'array'],
-  ['first', 'integer'],
-  ['count', 'integer'],
-] as const;
-const START = 'first + this.thread.x * count, count, 1';
 
 const MEAN: Program = {
   functions: [LINE_SUM],

@@ -1,14 +1,10 @@
 /** y = act(x w^T + bias) + residual in one product whose store does the rest. */
 import type { Kernel, View } from '../../../core/backend.js';
+import type { LinearAttrs } from '../../../core/ops/linear.js';
 import type { Epilogue } from '../gemm/epilogue.js';
 import { multiply } from '../gemm/index.js';
 import type { Runtime } from '../runtime.js';
 import { allFloat } from './views.js';
-
-interface LinearAttrs {
-  readonly activation: 'none' | 'gelu';
-  readonly keep: boolean;
-}
 
 export function linear(rt: Runtime): Kernel {
   return {

@@ -1,24 +1,11 @@
 /** AdamW over all parameters and the norm of all gradients, one launch each. */
 import type { Kernel, View } from '../../../core/backend.js';
+import type { AdamWStepAttrs } from '../../../core/ops/adamwStep.js';
 import { f32, f32x4, f64, i32, type Local } from '../assembler/index.js';
 import { sumLanes } from '../math.js';
 import type { Runtime } from '../runtime.js';
 import { eachVector, element } from '../vectors.js';
 import { allFloat, count } from './views.js';
-
-interface AdamWAttrs {
-  readonly count: number;
-  readonly lr: readonly number[];
-  readonly weightDecay: readonly number[];
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly step: number;
-  readonly maxNorm: number;
-  readonly scale?: number;
-  readonly skipNonFinite?: boolean;
-  readonly copies?: boolean;
-}
 
 /** Elements of a chunk. */
 const CHUNK = 16384;
@@ -99,8 +86,8 @@ const adamwKernel = (rt: Runtime) =>
 export function adamwStep(rt: Runtime): Kernel {
   return {
     plan(inputs, attrs) {
-      const { count: n, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as AdamWAttrs;
-      const { scale = 1, skipNonFinite = false, copies = false } = attrs as AdamWAttrs;
+      const { count: n, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as AdamWStepAttrs;
+      const { scale = 1, skipNonFinite = false, copies = false } = attrs as AdamWStepAttrs;
       if (copies || !allFloat(inputs)) return null;
       const views = inputs.slice(0, 4 * n) as View[];
       return () => {

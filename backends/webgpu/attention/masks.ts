@@ -1,17 +1,11 @@
 /** What changes scores and probabilities: key padding, a bias of any strides, dropout. */
 import type { View } from '../../../core/backend.js';
 import { broadcastStrides } from '../../../core/layout.js';
+import type { AttentionAttrs } from '../../../core/ops/attentionBackward.js';
 import { type Binding, input, type Scalars } from '../program.js';
 import { arrayType, isInteger, loader } from '../wgsl/access.js';
 import { PHILOX } from '../wgsl/philox.js';
 import { four, LOG2E } from './tiles.js';
-
-export interface AttentionAttrs {
-  readonly scale: number;
-  readonly dropout: number;
-  readonly seed: readonly [number, number];
-  readonly counter: readonly [number, number];
-}
 
 /** What a kernel needs for its masks. */
 export interface Masks {

@@ -5,6 +5,7 @@
 import type { Kernel, View } from '../../../core/backend.js';
 import { bytesOf } from '../../../core/dtype.js';
 import { sizeOf } from '../../../core/layout.js';
+import type { AdamWStepAttrs } from '../../../core/ops/adamwStep.js';
 import { copy } from '../copy.js';
 import type { GpuBlock } from '../memory.js';
 import { input, output } from '../program.js';
@@ -13,20 +14,6 @@ import { withScratch } from '../scratch.js';
 import { THREADS } from '../wgsl/access.js';
 import { withMath } from '../wgsl/math.js';
 import { type Flat, type Part, type Piece, piecesOf, withPiece } from './flat.js';
-
-interface Attrs {
-  readonly count: number;
-  readonly lr: readonly number[];
-  readonly weightDecay: readonly number[];
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly step: number;
-  readonly maxNorm: number;
-  readonly scale?: number;
-  readonly skipNonFinite?: boolean;
-  readonly copies?: boolean;
-}
 
 /** A gradient, with what it changes. */
 interface Tensor extends Flat {
@@ -264,8 +251,8 @@ const withoutCopy = (tensor: Tensor): Tensor => ({ ...tensor, state: tensor.stat
 
 export const adamwStep = (rt: Runtime): Kernel => ({
   plan(inputs, attrs) {
-    const { count, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as Attrs;
-    const { scale = 1, skipNonFinite: skips = false, copies = false } = attrs as Attrs;
+    const { count, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as AdamWStepAttrs;
+    const { scale = 1, skipNonFinite: skips = false, copies = false } = attrs as AdamWStepAttrs;
     const norm = inputs[4 * count] ?? null;
     const correction1 = 1 - beta1 ** step;
     const root = Math.sqrt(1 - beta2 ** step);

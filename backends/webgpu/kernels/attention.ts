@@ -3,7 +3,8 @@
  * sum of powers under it, so that no more than a tile of scores exists at a time.
  */
 import type { Kernel, View } from '../../../core/backend.js';
-import { type AttentionAttrs, maskScores, masksOf, weightAt } from '../attention/masks.js';
+import type { AttentionAttrs } from '../../../core/ops/attentionBackward.js';
+import { maskScores, masksOf, weightAt } from '../attention/masks.js';
 import { matrixAttention } from '../attention/matrix.js';
 import {
   addProduct,

@@ -8,7 +8,8 @@
  */
 import type { Kernel, View } from '../../../core/backend.js';
 import { isContiguous } from '../../../core/layout.js';
-import { type AttentionAttrs, type Masks, maskScores, masksOf, weightAt } from '../attention/masks.js';
+import type { AttentionAttrs } from '../../../core/ops/attentionBackward.js';
+import { type Masks, maskScores, masksOf, weightAt } from '../attention/masks.js';
 import { matrixKeyGradients, matrixQueryGradients } from '../attention/matrixBackward.js';
 import {
   addProduct,

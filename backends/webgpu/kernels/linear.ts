@@ -2,15 +2,12 @@
 import type { Kernel, Spec, View } from '../../../core/backend.js';
 import { bytesOf } from '../../../core/dtype.js';
 import { sizeOf } from '../../../core/layout.js';
+import type { LinearAttrs } from '../../../core/ops/linear.js';
 import { copy } from '../copy.js';
 import { multiply } from '../gemm/index.js';
 import type { GpuBlock } from '../memory.js';
 import type { Runtime } from '../runtime.js';
 import { withScratch } from '../scratch.js';
-
-interface LinearAttrs {
-  readonly activation: 'none' | 'gelu';
-}
 
 /** Whether all are of float dtypes that the GPU computes. */
 export const computes = ({ facts }: Runtime, specs: readonly (Spec | null)[]): boolean =>

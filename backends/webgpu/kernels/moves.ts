@@ -2,6 +2,7 @@
 import type { Kernel, View } from '../../../core/backend.js';
 import { bytesOf, type DType } from '../../../core/dtype.js';
 import { sizeOf } from '../../../core/layout.js';
+import type { GridAttrs } from '../../../core/ops/slice.js';
 import { FAULT } from '../faults.js';
 import type { GpuBlock } from '../memory.js';
 import { input, output } from '../program.js';
@@ -9,12 +10,6 @@ import type { Runtime } from '../runtime.js';
 import { arrayType, groupsFor, loader, MAIN, storeElements, THREADS } from '../wgsl/access.js';
 import { bitsLoader, bitsOf } from '../wgsl/bits.js';
 import { collapse, indexCode, indexFields, indexValues } from '../wgsl/indexing.js';
-
-interface GridAttrs {
-  readonly shape: readonly number[];
-  readonly starts: readonly number[];
-  readonly steps: readonly number[];
-}
 
 /** Each element of the result looks whether it lies on the grid: one launch, no zeros written first. */
 export const pad = (rt: Runtime): Kernel => ({
