@@ -1,0 +1,12 @@
+import type { Tensor } from '../../core/tensor.js';
+
+/** What turns pictures into words: one of `codes` numbers for each of P patches. */
+export interface ImageTokenizer {
+  /** Size of the codebook. */
+  readonly codes: number;
+  /** Side of the pictures that it takes, in pixels, and patches along a side; P is the square of that. */
+  readonly imageSize: number;
+  readonly grid: number;
+  /** Pictures float32 [B, 3, S, S] with values in [0, 1] -> codes int32 [B, P]. Nothing is differentiated. */
+  encode(images: Tensor): Tensor;
+}
