@@ -45,6 +45,8 @@ export interface Beit3Options {
   readonly initialisation?: Initialisation;
 }
 
+type Watchers = Pick<Beit3, 'onHidden' | 'onAttention'>;
+
 const BOTH: Branches = { A: true, B: true };
 
 class Encoder extends Module {
@@ -67,8 +69,9 @@ class Encoder extends Module {
     this.#checkpointing = config.checkpoint_activations;
   }
 
-  forward(x: Tensor, context: Context, cache: Cache | null, onHidden: Beit3['onHidden']): Tensor {
+  forward(x: Tensor, context: Context, cache: Cache | null, { onHidden, onAttention }: Watchers): Tensor {
     const last = this.layers.reduce((input, layer, i) => {
+      onAttention?.(() => layer.probabilities(input, context), i);
       const state = cache?.[i] ?? null;
       // What a layer makes on the way is freed at its end; backward keeps what it needs.
       const output = scope(() => {
@@ -100,6 +103,8 @@ export class Beit3 extends Module {
   readonly encoder: Encoder;
   /** Sees the output [B, L, D] of every layer of every pass; it belongs to the scope of the pass. */
   onHidden: ((hidden: Tensor, layer: number) => void) | null = null;
+  /** May ask, before each layer of every pass, for the probabilities [B, H, L, L] of its attention. */
+  onAttention: ((probabilities: () => Tensor, layer: number) => void) | null = null;
   readonly #config: Beit3Config;
 
   constructor(b: Builder, config: Beit3Config, { branches = BOTH, initialisation = 'official' }: Beit3Options = {}) {
@@ -143,7 +148,7 @@ export class Beit3 extends Module {
       keyPadding: padding && !cache ? wholePadding(padding, vision) : null,
       bias: attentionBias ?? null,
     };
-    return { hidden: this.encoder.forward(x, context, cache ?? null, this.onHidden), split };
+    return { hidden: this.encoder.forward(x, context, cache ?? null, this), split };
   }
 }
 

@@ -1,4 +1,15 @@
-import { add, attention, cat, reshape } from '../../core/ops/index.js';
+import {
+  add,
+  affine,
+  attention,
+  cat,
+  maskedFill,
+  matmul,
+  permute,
+  reshape,
+  softmax,
+  transpose,
+} from '../../core/ops/index.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
 import { DropPath, LayerNorm, Linear } from '../../nn/layers.js';
@@ -81,6 +92,17 @@ class MultiheadAttention extends Module {
     const o = reshape(attention(q, k, v, { keyPadding, bias }), [B, L, D]);
     return this.out_proj.forward(this.inner_attn_ln.forward(o, split), split, { residual });
   }
+
+  /** Where positions x [B, L, D] look: rows of probabilities [B, H, L, L]. */
+  probabilities(x: Tensor, { split, keyPadding, bias }: Context): Tensor {
+    const [B, L, D] = x.shape;
+    const heads = (t: Tensor) => permute(reshape(t, [B, L, this.#heads, D / this.#heads]), [0, 2, 1, 3]);
+    const [q, k] = [this.q_proj, this.k_proj].map((projection) => heads(projection.forward(x, split)));
+    let scores = affine(matmul(q, transpose(k, 2, 3)), (D / this.#heads) ** -0.5, 0);
+    if (bias) scores = add(scores, bias);
+    if (keyPadding) scores = maskedFill(scores, reshape(keyPadding, [B, 1, 1, L]), Number.NEGATIVE_INFINITY);
+    return softmax(scores, 3);
+  }
 }
 
 class FeedForward extends Module {
@@ -146,6 +168,11 @@ export class EncoderLayer extends Module {
       this.self_attn.forward(this.self_attn_layer_norm.forward(x, split), context, cache, residual),
     );
     return this.#residual(y, (residual) => this.ffn.forward(this.final_layer_norm.forward(y, split), split, residual));
+  }
+
+  /** What the attention of this layer sees for its input x [B, L, D]: probabilities [B, H, L, L]. */
+  probabilities(x: Tensor, context: Context): Tensor {
+    return this.self_attn.probabilities(this.self_attn_layer_norm.forward(x, context.split), context);
   }
 
   /** x + drop_path(f(x)); without drop path the sum is part of the last kernel of f. */

@@ -3,13 +3,11 @@ import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { cat, select } from '../../core/ops/index.js';
 import type { Builder } from '../../nn/builder.js';
-import { Module } from '../../nn/module.js';
 import { atImageSize, configOf, loadModel, makeFilled } from '../checkpoint.js';
 import type { Beit3Config } from '../config.js';
 import type { Retrieval } from '../heads/index.js';
 import { inferConfig } from '../infer.js';
-import { Beit3 } from '../model/beit3.js';
-import type { Branches } from '../model/multiway.js';
+import { Backbone } from '../model/backbone.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import type { ImageSource } from './images.js';
 import type { PipelineOptions } from './options.js';
@@ -23,16 +21,6 @@ export interface EmbedOptions extends PipelineOptions {
 
 const INPUTS = ['image', 'text', 'both'] as const;
 type EmbedInputs = (typeof INPUTS)[number];
-
-/** A backbone under the name that it has in checkpoints. */
-class Backbone extends Module {
-  readonly beit3: Beit3;
-
-  constructor(b: Builder, config: Beit3Config, branches: Branches) {
-    super();
-    this.beit3 = new Beit3(b.at('beit3'), config, { branches });
-  }
-}
 
 interface Loaded {
   readonly model: Backbone | Retrieval;

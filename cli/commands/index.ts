@@ -14,6 +14,7 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
   ['caption', { summary: 'describe images in words', load: () => import('./caption.js') }],
   ['retrieve', { summary: 'find images for a text, or texts for an image', load: () => import('./retrieve.js') }],
   ['embed', { summary: 'turn images and texts into vectors', load: () => import('./embed.js') }],
+  ['attention', { summary: 'draw where a model looks', load: () => import('./attention.js') }],
   ['tokenize', { summary: 'cut a text into pieces and token ids', load: () => import('./tokenize.js') }],
   ['index', { summary: 'list the images and texts of a data set for training', load: () => import('./indexData.js') }],
   ['finetune', { summary: 'train a model on a task', load: () => import('./finetune.js') }],
