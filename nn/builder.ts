@@ -48,13 +48,26 @@ export class Builder {
 
   /** A fresh or to-be-loaded parameter of `shape`, outside every scope. */
   parameter(shape: readonly number[], init: Initializer): Parameter {
+    return this.#fill(this.#make(Parameter, shape).requireGrad(), init);
+  }
+
+  /** The same for a buffer. */
+  buffer(shape: readonly number[], init: Initializer): Buffer {
+    return this.#fill(this.#make(Buffer, shape), init);
+  }
+
+  #make<T extends Tensor>(kind: new (...of: ConstructorParameters<typeof Tensor>) => T, shape: readonly number[]): T {
     const raw = resident(() => keep(empty(shape, this.dtype, this.backend)));
-    const parameter = keep(new Parameter(raw.storage, raw.dtype, raw)).requireGrad();
+    const made = keep(new kind(raw.storage, raw.dtype, raw));
     raw.dispose();
+    return made;
+  }
+
+  #fill<T extends Tensor>(made: T, init: Initializer): T {
     const { initialize } = this;
     const isFresh = typeof initialize === 'function' ? initialize(this.path) : initialize;
-    if (isFresh) writeValues(parameter, init(shape, this.generator));
-    return parameter;
+    if (isFresh) writeValues(made, init(made.shape, this.generator));
+    return made;
   }
 }
 

@@ -4,12 +4,10 @@ import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
 import { affine, globalNorm, mul, sum } from '../../core/ops/index.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
-import type { Builder } from '../../nn/builder.js';
 import { bceWithLogits, captioningLoss, crossEntropy } from '../../nn/losses.js';
-import { Module } from '../../nn/module.js';
+import type { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import { schedule } from '../../nn/schedules.js';
-import { makeFilled } from '../checkpoint.js';
 import type { Beit3Config, Task } from '../config.js';
 import { generate } from '../generate.js';
 import { createModel, type TaskModels } from '../heads/index.js';
@@ -17,12 +15,10 @@ import { CLASS_WEIGHT, inferConfig } from '../infer.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { retrievalRecall } from '../metrics/retrieval.js';
 import { vqaScore } from '../metrics/vqa.js';
-import { Beit3 } from '../model/beit3.js';
-import type { Branches } from '../model/multiway.js';
+import { Backbone } from '../model/backbone.js';
 import type { Dump, Values } from './dump.js';
-import { evaluate, type Results, scalar } from './run.js';
-
-type Runner = (dump: Dump) => Promise<Results>;
+import { evaluate, filled, type Runner, scalar, using } from './run.js';
+import { VISION_RUNNERS } from './vision.js';
 
 /** The sizes in the metadata; what they leave out is told from the weights. */
 function configOf(dump: Dump, task?: Task): { config: Beit3Config; numClasses: number } {
@@ -42,28 +38,6 @@ function configOf(dump: Dump, task?: Task): { config: Beit3Config; numClasses: n
 async function modelOf<T extends Task>(dump: Dump, task: T): Promise<TaskModels[T]> {
   const { config, numClasses } = configOf(dump, task);
   return filled(dump, (b) => createModel(b, { task, config, numClasses }) as TaskModels[T] & Module);
-}
-
-async function filled<M extends Module>(dump: Dump, make: (b: Builder) => M): Promise<M> {
-  const { model } = await makeFilled(make, dump.group('state/'), dump.file, { backend: dump.backend });
-  return model;
-}
-
-/** Runs `use` with a model and frees it. */
-async function using<M extends Module, R>(model: M, use: (model: M) => Promise<R>): Promise<R> {
-  try {
-    return await use(model);
-  } finally {
-    model.dispose();
-  }
-}
-
-class Backbone extends Module {
-  readonly beit3: Beit3;
-  constructor(b: Builder, config: Beit3Config, branches: Branches) {
-    super();
-    this.beit3 = new Beit3(b.at('beit3'), config, { branches });
-  }
 }
 
 const encoder: Runner = async (dump) => {
@@ -343,6 +317,7 @@ const RUNNERS: Readonly<Record<string, Runner>> = {
   retrieval,
   retrieval_recall: recall,
   optimizer_trace: optimizerTrace,
+  ...VISION_RUNNERS,
 };
 
 /** The runner of a dump's task; throws InputError for a task that this version does not have. */

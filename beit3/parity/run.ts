@@ -4,7 +4,9 @@ import { InputError } from '../../core/errors.js';
 import { keep, scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import type { Tensor } from '../../core/tensor.js';
+import type { Builder } from '../../nn/builder.js';
 import type { Module } from '../../nn/module.js';
+import { makeFilled } from '../checkpoint.js';
 import type { Beit3 } from '../model/beit3.js';
 import type { Dump, Values } from './dump.js';
 
@@ -29,19 +31,37 @@ async function read(t: Tensor): Promise<Values> {
   return { values, shape: t.shape };
 }
 
+/** Rebuilds what a dump holds and calls it as the reference was called. */
+export type Runner = (dump: Dump) => Promise<Results>;
+
+/** A model with the weights of a dump, in training mode (dropout is off in every dump). */
+export async function filled<M extends Module>(dump: Dump, make: (b: Builder) => M): Promise<M> {
+  const { model } = await makeFilled(make, dump.group('state/'), dump.file, { backend: dump.backend });
+  return model;
+}
+
+/** Runs `use` with a model and frees it. */
+export async function using<M extends Module, R>(model: M, use: (model: M) => Promise<R>): Promise<R> {
+  try {
+    return await use(model);
+  } finally {
+    model.dispose();
+  }
+}
+
 /** A number as an output. */
 export const scalar = (value: number): Values => ({ values: Float32Array.of(value), shape: [] });
 
 /** Runs `forward`, and backward from its loss when the dump has gradients; reads everything to the host. */
 export async function evaluate(
   dump: Dump,
-  model: Module & { readonly beit3: Beit3 },
+  model: Module & { readonly beit3?: Beit3 },
   forward: () => Forward,
 ): Promise<Results> {
   const wanted = dump.group('grad/').size > 0;
   const made = scope(() => {
     const hidden: Tensor[] = [];
-    model.beit3.onHidden = (h) => hidden.push(h);
+    if (model.beit3) model.beit3.onHidden = (h) => hidden.push(h);
     const f = wanted ? forward() : noGrad(forward);
     if (!f.loss && dump.has('output/loss'))
       throw new InputError(`${dump.file} has a loss, but no labels in its inputs.`);
@@ -57,7 +77,7 @@ export async function evaluate(
     if (p.grad) results.grads.set(name, { values: (await p.grad.data()) as Float32Array, shape: p.shape });
   }
   model.zeroGrad();
-  const table = model.beit3.encoder.embed_positions.A?.weight;
+  const table = model.beit3?.encoder.embed_positions.A?.weight;
   if (table && dump.has('output/embed_positions'))
     results.outputs.set('embed_positions', { values: (await table.data()) as Float32Array, shape: table.shape });
   return results;

@@ -7,6 +7,6 @@ export interface ImageTokenizer {
   /** Side of the pictures that it takes, in pixels, and patches along a side; P is the square of that. */
   readonly imageSize: number;
   readonly grid: number;
-  /** Pictures float32 [B, 3, S, S] with values in [0, 1] -> codes int32 [B, P]. Nothing is differentiated. */
+  /** Pictures float32 [B, 3, S, S], normalised as BEiT-3's are ((x - 0.5) / 0.5), -> codes int32 [B, P]. Nothing is differentiated. */
   encode(images: Tensor): Tensor;
 }
