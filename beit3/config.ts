@@ -26,6 +26,10 @@ export interface Beit3Config {
   readonly drop_path_rate: number;
   /** Recompute activations in backward, layer by layer, instead of keeping them. */
   readonly checkpoint_activations: boolean;
+  /** Whether one attention serves vision and language; the published base and large have two. */
+  readonly shared_attention: boolean;
+  /** How many of the topmost layers have a third feed-forward, for pictures and texts read together. */
+  readonly vl_expert_layers: number;
   /** What pipelines put behind transparent pictures; by default nothing: the colours below transparency count. */
   readonly image_background?: 'white';
 }
@@ -40,10 +44,12 @@ const COMMON = {
   normalize_output: true,
   drop_path_rate: 0,
   checkpoint_activations: false,
+  shared_attention: false,
+  vl_expert_layers: 0,
 };
 
 /** The published sizes. */
-export const SIZES: Readonly<Record<'base' | 'large', Beit3Config>> = {
+export const SIZES: Readonly<Record<'base' | 'large' | 'giant', Beit3Config>> = {
   base: {
     ...COMMON,
     encoder_embed_dim: 768,
@@ -57,6 +63,17 @@ export const SIZES: Readonly<Record<'base' | 'large', Beit3Config>> = {
     encoder_attention_heads: 16,
     encoder_ffn_embed_dim: 4096,
     encoder_layers: 24,
+  },
+  // Never published; sizes of the paper's table 2.
+  giant: {
+    ...COMMON,
+    patch_size: 14,
+    encoder_embed_dim: 1408,
+    encoder_attention_heads: 16,
+    encoder_ffn_embed_dim: 6144,
+    encoder_layers: 40,
+    shared_attention: true,
+    vl_expert_layers: 3,
   },
 };
 
@@ -117,7 +134,7 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
     if (given[key] === false)
       throw new InputError(`${source}: ${key} is false, but BEiT-3 is a multiway sub-LayerNorm transformer.`);
   }
-  for (const key of ['normalize_output', 'checkpoint_activations'] as const) {
+  for (const key of ['normalize_output', 'checkpoint_activations', 'shared_attention'] as const) {
     if (typeof merged[key] !== 'boolean')
       throw new InputError(`${source}: expected ${key} to be true or false, got ${JSON.stringify(merged[key])}.`);
   }
@@ -130,6 +147,12 @@ export function parseConfig(json: unknown, source: string, defaults: Partial<Bei
     merged.image_background = 'white';
   }
   const config = merged as unknown as Beit3Config;
+  const { vl_expert_layers: experts } = config;
+  if (!Number.isInteger(experts) || experts < 0 || experts > config.encoder_layers) {
+    throw new InputError(
+      `${source}: expected vl_expert_layers to be a whole number from 0 to the number of layers, got ${JSON.stringify(experts)}.`,
+    );
+  }
   if (config.encoder_embed_dim % config.encoder_attention_heads !== 0) {
     throw new InputError(
       `${source}: encoder_embed_dim ${config.encoder_embed_dim} is not divisible by encoder_attention_heads ${config.encoder_attention_heads}.`,

@@ -94,6 +94,8 @@ export function inferConfig(
     encoder_layers: layers,
     normalize_output:
       shapes.has(`${prefix}encoder.layer_norm.A.weight`) || shapes.has(`${prefix}encoder.layer_norm.B.weight`),
+    shared_attention: shapes.has(`${prefix}encoder.layers.0.self_attn.q_proj.weight`),
+    vl_expert_layers: [...shapes.keys()].filter((name) => name.endsWith('.ffn.VL.fc1.weight')).length,
   };
   if (words) inferred.vocab_size = words[0];
   if (textPositions) inferred.max_source_positions = textPositions[0];

@@ -110,7 +110,7 @@ export class Beit3 extends Module {
   constructor(b: Builder, config: Beit3Config, { branches = BOTH, initialisation = 'official' }: Beit3Options = {}) {
     super();
     this.text_embed = branches.B
-      ? new Embedding(b.at('text_embed'), config.vocab_size, config.encoder_embed_dim, wordInit(config))
+      ? new Embedding(b.at('text_embed'), config.vocab_size, config.encoder_embed_dim, wordInit(config, initialisation))
       : null;
     this.vision_embed = branches.A ? new VisionEmbedding(b.at('vision_embed'), config) : null;
     this.encoder = new Encoder(b.at('encoder'), config, branches, initialisation);

@@ -16,7 +16,16 @@ import { DropPath, LayerNorm, Linear } from '../../nn/layers.js';
 import { Module } from '../../nn/module.js';
 import type { Beit3Config } from '../config.js';
 import { type Initialisation, type LinearRole, linearInit } from './initialisation.js';
-import { type Branches, forwardLinear, forwardNorm, Multiway, MultiwayLayerNorm, MultiwayLinear } from './multiway.js';
+import {
+  type Branches,
+  forwardLinear,
+  forwardNorm,
+  Multiway,
+  MultiwayLayerNorm,
+  MultiwayLinear,
+  SharedLayerNorm,
+  SharedLinear,
+} from './multiway.js';
 
 /** What every layer of one forward pass shares. */
 export interface Context {
@@ -47,23 +56,29 @@ export interface LayerOptions {
 }
 
 class MultiheadAttention extends Module {
-  readonly k_proj: MultiwayLinear;
-  readonly v_proj: MultiwayLinear;
-  readonly q_proj: MultiwayLinear;
-  readonly out_proj: MultiwayLinear;
-  readonly inner_attn_ln: MultiwayLayerNorm;
+  readonly k_proj: MultiwayLinear | SharedLinear;
+  readonly v_proj: MultiwayLinear | SharedLinear;
+  readonly q_proj: MultiwayLinear | SharedLinear;
+  readonly out_proj: MultiwayLinear | SharedLinear;
+  readonly inner_attn_ln: MultiwayLayerNorm | SharedLayerNorm;
   readonly #heads: number;
 
-  constructor(b: Builder, config: Beit3Config, { branches, initialisation }: LayerOptions) {
+  constructor(b: Builder, config: Beit3Config, layer: number, { branches, initialisation }: LayerOptions) {
     super();
-    const D = config.encoder_embed_dim;
-    const project = (name: string, role: LinearRole) =>
-      new MultiwayLinear(b.at(name), branches, (at) => new Linear(at, D, D, linearInit(initialisation, role, config)));
+    const { encoder_embed_dim: D, shared_attention: isShared } = config;
+    const project = (name: string, role: LinearRole) => {
+      const init = linearInit(initialisation, role, config, layer);
+      if (isShared) return new SharedLinear(b.at(name), D, D, init);
+      return new MultiwayLinear(b.at(name), branches, (at) => new Linear(at, D, D, init));
+    };
     this.k_proj = project('k_proj', 'key');
     this.v_proj = project('v_proj', 'value');
     this.q_proj = project('q_proj', 'query');
     this.out_proj = project('out_proj', 'output');
-    this.inner_attn_ln = new MultiwayLayerNorm(b.at('inner_attn_ln'), branches, D, config.layernorm_eps);
+    const norm = b.at('inner_attn_ln');
+    this.inner_attn_ln = isShared
+      ? new SharedLayerNorm(norm, D, config.layernorm_eps)
+      : new MultiwayLayerNorm(norm, branches, D, config.layernorm_eps);
     this.#heads = config.encoder_attention_heads;
   }
 
@@ -110,17 +125,30 @@ class FeedForward extends Module {
   readonly fc2: Linear;
   readonly ffn_layernorm: LayerNorm;
 
-  constructor(b: Builder, config: Beit3Config, initialisation: Initialisation) {
+  constructor(b: Builder, config: Beit3Config, layer: number, initialisation: Initialisation) {
     super();
-    const init = linearInit(initialisation, 'ffn', config);
-    this.fc1 = new Linear(b.at('fc1'), config.encoder_embed_dim, config.encoder_ffn_embed_dim, init);
-    this.fc2 = new Linear(b.at('fc2'), config.encoder_ffn_embed_dim, config.encoder_embed_dim, init);
-    this.ffn_layernorm = new LayerNorm(b.at('ffn_layernorm'), config.encoder_ffn_embed_dim, config.layernorm_eps);
+    const { encoder_embed_dim: D, encoder_ffn_embed_dim: hidden } = config;
+    this.fc1 = new Linear(b.at('fc1'), D, hidden, linearInit(initialisation, 'ffn', config, layer));
+    this.fc2 = new Linear(b.at('fc2'), hidden, D, linearInit(initialisation, 'ffn output', config, layer));
+    this.ffn_layernorm = new LayerNorm(b.at('ffn_layernorm'), hidden, config.layernorm_eps);
+  }
+
+  forward(x: Tensor, residual: Tensor | null): Tensor {
+    return this.fc2.forward(this.ffn_layernorm.forward(this.fc1.forward(x, { activation: 'gelu' })), { residual });
   }
 }
 
 class MultiwayFeedForward extends Multiway<FeedForward> {
+  /** The expert of the topmost layers, for pictures and texts that are read together (VLMo; Bao et al. 2022). */
+  readonly VL: FeedForward | null;
+
+  constructor(b: Builder, branches: Branches, hasExpert: boolean, make: (b: Builder) => FeedForward) {
+    super(b, branches, make);
+    this.VL = hasExpert && branches.A && branches.B ? make(b.at('VL')) : null;
+  }
+
   forward(x: Tensor, split: number, residual: Tensor | null): Tensor {
+    if (this.VL && split > 0 && split < x.shape[1]) return this.VL.forward(x, residual);
     const pick = <M>(of: (f: FeedForward) => M) => ({ A: this.A && of(this.A), B: this.B && of(this.B) });
     const hidden = forwardLinear(
       pick((f) => f.fc1),
@@ -154,9 +182,12 @@ export class EncoderLayer extends Module {
     super();
     const { branches, initialisation } = options;
     const D = config.encoder_embed_dim;
-    this.self_attn = new MultiheadAttention(b.at('self_attn'), config, options);
+    const layer = depth + 1;
+    const hasExpert = depth >= config.encoder_layers - config.vl_expert_layers;
+    this.self_attn = new MultiheadAttention(b.at('self_attn'), config, layer, options);
     this.self_attn_layer_norm = new MultiwayLayerNorm(b.at('self_attn_layer_norm'), branches, D, config.layernorm_eps);
-    this.ffn = new MultiwayFeedForward(b.at('ffn'), branches, (at) => new FeedForward(at, config, initialisation));
+    const make = (at: Builder) => new FeedForward(at, config, layer, initialisation);
+    this.ffn = new MultiwayFeedForward(b.at('ffn'), branches, hasExpert, make);
     this.final_layer_norm = new MultiwayLayerNorm(b.at('final_layer_norm'), branches, D, config.layernorm_eps);
     const last = Math.max(1, config.encoder_layers - 1);
     this.drop_path = new DropPath((config.drop_path_rate * depth) / last);

@@ -7,7 +7,7 @@ import { multiwayLayerNorm, multiwayLinear } from '../../core/ops/index.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
 import type { LinearCall } from '../../nn/layers.js';
-import { LayerNorm, type Linear } from '../../nn/layers.js';
+import { LayerNorm, Linear } from '../../nn/layers.js';
 import { Module } from '../../nn/module.js';
 
 /** Which weights a model has: classification needs no language weights at all. */
@@ -75,3 +75,42 @@ export class MultiwayLayerNorm extends Multiway<LayerNorm> {
     return forwardNorm(this, x, split);
   }
 }
+
+/** One projection for vision and language, in the place of a multiway one. */
+export class SharedLinear extends Module {
+  readonly weight: Linear['weight'];
+  readonly bias: Linear['bias'];
+  readonly #linear: Linear;
+
+  constructor(b: Builder, ...rest: Rest<typeof Linear>) {
+    super();
+    this.#linear = new Linear(b, ...rest);
+    this.weight = this.#linear.weight;
+    this.bias = this.#linear.bias;
+  }
+
+  forward(x: Tensor, _split: number, call: LinearCall = {}): Tensor {
+    return this.#linear.forward(x, call);
+  }
+}
+
+/** One LayerNorm for both. */
+export class SharedLayerNorm extends Module {
+  readonly weight: LayerNorm['weight'];
+  readonly bias: LayerNorm['bias'];
+  readonly #norm: LayerNorm;
+
+  constructor(b: Builder, ...rest: Rest<typeof LayerNorm>) {
+    super();
+    this.#norm = new LayerNorm(b, ...rest);
+    this.weight = this.#norm.weight;
+    this.bias = this.#norm.bias;
+  }
+
+  forward(x: Tensor, _split: number): Tensor {
+    return this.#norm.forward(x);
+  }
+}
+
+type Rest<C extends abstract new (b: Builder, ...rest: never[]) => unknown> =
+  ConstructorParameters<C> extends [Builder, ...infer R] ? R : never;

@@ -1,0 +1,88 @@
+/** Masked data modelling as a task of steps. */
+import type { Tensor } from '../../core/tensor.js';
+import { AdamW } from '../../nn/optim.js';
+import { NotFinite } from '../finetune/trainer.js';
+import { layerDecayGroups } from '../layerDecay.js';
+import type { SteppedTask } from '../training/task.js';
+import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
+import type { PretrainBatch } from './batch.js';
+import { EQUAL_WEIGHTS, LOSSES, type LossName, type LossWeights, type MaskedLosses, maskedLosses } from './losses.js';
+import type { Pretraining } from './model.js';
+
+export interface PretrainTaskOptions {
+  readonly weights?: LossWeights;
+  readonly weightDecay?: number;
+  readonly betas?: readonly [number, number];
+  readonly eps?: number;
+  /** Most norm of all gradients; null for no clipping. */
+  readonly clipGrad?: number | null;
+}
+
+/** The numbers of a step by the names under which they are logged: `image`, `imageAcc`, `text`, ... */
+export type MaskedNumbers = Partial<Record<LossName | `${LossName}Acc`, number>>;
+
+/** Reads and frees what `maskedLosses` gave. */
+export async function readLosses(losses: MaskedLosses): Promise<MaskedNumbers> {
+  const numbers: MaskedNumbers = {};
+  for (const name of LOSSES) {
+    const found = losses[name];
+    if (!found) continue;
+    numbers[name] = await read(found.loss);
+    numbers[`${name}Acc`] = await read(found.accuracy);
+  }
+  return numbers;
+}
+
+/** Pretrains a BEiT-3 on masked pictures, texts and pairs. The tokenizer stays as it is. */
+export class PretrainTask implements SteppedTask<PretrainBatch> {
+  readonly optimiser: AdamW;
+  readonly #options: Required<PretrainTaskOptions>;
+
+  constructor(
+    readonly model: Pretraining,
+    private readonly tokenizer: ImageTokenizer,
+    readonly data: SteppedTask<PretrainBatch>['data'],
+    {
+      weights = EQUAL_WEIGHTS,
+      weightDecay = 0.05,
+      betas = [0.9, 0.98],
+      eps = 1e-6,
+      clipGrad = 3,
+    }: PretrainTaskOptions = {},
+  ) {
+    this.#options = { weights, weightDecay, betas, eps, clipGrad };
+    const layers = model.beit3.encoder.layers.length;
+    this.optimiser = new AdamW(layerDecayGroups(model, { layers, weightDecay }), { betas, eps });
+  }
+
+  /** Gives `loss` (the weighted sum), the loss and the accuracy of each kind, and `gradNorm`. */
+  async step(batch: PretrainBatch, step: number, lr: number): Promise<Readonly<Record<string, number>>> {
+    const { weights, clipGrad } = this.#options;
+    this.model.train();
+    const numbers = await readLosses(maskedLosses(this.model, this.tokenizer, batch, { weights }));
+    const loss = LOSSES.reduce((sum, name) => sum + weights[name] * (numbers[name] ?? 0), 0);
+    if (!Number.isFinite(loss)) {
+      this.optimiser.zeroGrad();
+      const files = [...(batch.images?.files ?? []), ...(batch.pairs?.images.files ?? [])];
+      throw new NotFinite(`The loss is ${loss}`, step, files);
+    }
+    const norm = this.optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });
+    this.optimiser.zeroGrad();
+    const gradNorm = await read(norm as Tensor);
+    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
+    return { loss, ...numbers, gradNorm };
+  }
+
+  /** Frees the optimiser's state; the model, the tokenizer and the data are the caller's. */
+  dispose(): void {
+    this.optimiser.dispose();
+  }
+}
+
+async function read(t: Tensor): Promise<number> {
+  try {
+    return await t.item();
+  } finally {
+    t.dispose();
+  }
+}
