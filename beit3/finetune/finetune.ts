@@ -12,13 +12,14 @@ import { TASK_OF } from '../data/rows.js';
 import { type AnyTaskModel, createModel } from '../heads/index.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
+import { restoreCheckpoint, sweep } from '../training/checkpoints.js';
 import { openRunData } from './data.js';
 import { unusedWeights } from './export.js';
 import { Journal } from './journal.js';
 import { type FinetuneOptions, type Resolved, resolveOptions } from './options.js';
 import { type FinetuneResult, Run } from './run.js';
 import { modelConfig, type Source, startModel } from './start.js';
-import { expectSameRun, type Fingerprint, newestTraining, readTraining, restoreTraining, sweep } from './state.js';
+import { expectSameRun, type Fingerprint, newestTraining, readTraining } from './state.js';
 import { Trainer } from './trainer.js';
 
 /**
@@ -84,7 +85,7 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   const model = saved ? emptyModel(spec) : await freshModel(spec, source, options, resolved, note);
   const trainer = new Trainer(spec, model, settings);
   try {
-    if (saved) await restoreTraining(saved.path, saved.record, trainer);
+    if (saved) await restoreCheckpoint(saved.path, saved.record, trainer);
     if (saved?.record.scaler) trainer.scaler?.restore(saved.record.scaler);
     const position = saved?.record.position ?? { step: 0, epoch: 0, stepInEpoch: 0 };
     if (saved) note(`Resumed from ${saved.path}, after step ${position.step}.`);

@@ -1,7 +1,8 @@
 /** Where a run writes what it measures: the log and TensorBoard. Node only. */
+
+import { type LogPosition, RunLog } from '../training/log.js';
+import { TensorBoardWriter } from '../training/tensorboard.js';
 import type { EpochRecord, StepRecord } from './events.js';
-import { type LogPosition, RunLog } from './log.js';
-import { TensorBoardWriter } from './tensorboard.js';
 
 const FLUSH_SECONDS = 5;
 

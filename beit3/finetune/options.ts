@@ -4,10 +4,10 @@ import { InputError } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
 import { type IndexTask, TASK_OF } from '../data/index/index.js';
 import type { Initialisation } from '../model/initialisation.js';
+import type { Writer } from '../training/checkpoints.js';
 import type { FinetuneEvent } from './events.js';
 import { findRecipe, type Recipe } from './recipes.js';
 import { checkSetting, DEFAULTS, SETTING_NAMES, type Settings } from './settings.js';
-import type { Writer } from './state.js';
 
 export const FINETUNE_TASKS = Object.keys(TASK_OF) as IndexTask[];
 

@@ -9,21 +9,16 @@ import type { TaskBatches } from '../data/batch.js';
 import type { DataLoader } from '../data/loader/index.js';
 import { type EvaluationReport, evaluate } from '../evaluate/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
+import { compactCounts, saveCheckpoint } from '../training/checkpoints.js';
+import { NotFinite } from '../training/notFinite.js';
 import { mixerOf, type RunData, trainingLoader, validationLoader } from './data.js';
 import type { EpochRecord, FinetuneEvent, StepRecord } from './events.js';
 import { exportWeights } from './export.js';
 import type { Journal } from './journal.js';
 import type { FinetuneOptions } from './options.js';
 import type { Settings } from './settings.js';
-import {
-  type Best,
-  compactCounts,
-  type Fingerprint,
-  type Position,
-  saveTraining,
-  type TrainingRecord,
-} from './state.js';
-import { NotFinite, type StepResult, type Trainer } from './trainer.js';
+import type { Best, Fingerprint, Position, TrainingRecord } from './state.js';
+import type { StepResult, Trainer } from './trainer.js';
 
 export interface FinetuneResult {
   /** Steps done in all. */
@@ -305,7 +300,10 @@ export class Run {
     };
     const keep = options.keep ?? KEEP;
     try {
-      this.checkpoint = await saveTraining(options.output, record, trainer, { keep, write: options.writer });
+      this.checkpoint = await saveCheckpoint(options.output, record.position.step, record, trainer, {
+        keep,
+        write: options.writer,
+      });
     } catch (error) {
       throw error instanceof InputError
         ? new InputError(`${messageOf(error).replace(/\.$/, '')}; ${this.lastGood()}.`)

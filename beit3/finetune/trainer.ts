@@ -15,20 +15,9 @@ import type { TaskBatches } from '../data/batch.js';
 import type { TaskModels } from '../heads/index.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { trainingLoss } from '../tasks/index.js';
+import { NotFinite } from '../training/notFinite.js';
 import { ReplayedSteps, type StepTensors } from './replay.js';
 import type { Settings } from './settings.js';
-
-/** The loss or the gradients of a step are no numbers any more. */
-export class NotFinite extends Error {
-  constructor(
-    readonly what: string,
-    /** Steps done before. */
-    readonly step: number,
-    readonly files: readonly string[],
-  ) {
-    super(`${what} at step ${step + 1}`);
-  }
-}
 
 /** Means over the batches of a step. */
 export interface StepResult {

@@ -7,9 +7,9 @@ import type { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import type { Beit3Config } from '../config.js';
 import type { RetrievalBatch } from '../data/batch.js';
-import { NotFinite } from '../finetune/trainer.js';
 import type { Retrieval } from '../heads/index.js';
 import { layerDecayGroups } from '../layerDecay.js';
+import { NotFinite } from '../training/notFinite.js';
 import type { SteppedTask } from '../training/task.js';
 import { cachedContrastiveGradients } from './cachedGradients.js';
 

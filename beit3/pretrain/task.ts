@@ -1,8 +1,8 @@
 /** Masked data modelling as a task of steps. */
 import type { Tensor } from '../../core/tensor.js';
 import { AdamW } from '../../nn/optim.js';
-import { NotFinite } from '../finetune/trainer.js';
 import { layerDecayGroups } from '../layerDecay.js';
+import { NotFinite } from '../training/notFinite.js';
 import type { SteppedTask } from '../training/task.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import type { PretrainBatch } from './batch.js';

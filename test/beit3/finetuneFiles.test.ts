@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import type { StepRecord } from '../../beit3/finetune/index.js';
-import { RunLog } from '../../beit3/finetune/log.js';
 import { RECIPES } from '../../beit3/finetune/recipes.js';
 import { DEFAULTS, flagOf, parseSetting, SETTING_NAMES, SETTINGS } from '../../beit3/finetune/settings.js';
-import { compactCounts } from '../../beit3/finetune/state.js';
+import { compactCounts } from '../../beit3/training/checkpoints.js';
+import { RunLog } from '../../beit3/training/log.js';
 import {
   crc32c,
   frame,
@@ -16,7 +16,7 @@ import {
   scalarsEvent,
   TensorBoardWriter,
   versionEvent,
-} from '../../beit3/finetune/tensorboard.js';
+} from '../../beit3/training/tensorboard.js';
 import { WEIGHTS } from '../../checkpoints/index.js';
 
 let folder = '';

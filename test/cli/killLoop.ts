@@ -8,7 +8,8 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { listCheckpoints, readTraining } from '../../beit3/finetune/state.js';
+import { readTraining } from '../../beit3/finetune/state.js';
+import { listCheckpoints } from '../../beit3/training/checkpoints.js';
 import { writeStandIn } from '../beit3/standIns.js';
 import { fixture } from '../checkpoints/helpers.js';
 import { beit3 } from './command.js';

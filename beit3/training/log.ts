@@ -1,9 +1,14 @@
 /** The log of a run: one JSON record a line, a record for each step and each epoch. Node only. */
 import { diskError, writeFileAtomically } from '../../checkpoints/sink.js';
 import { readLines } from '../data/jsonl.js';
-import type { EpochRecord, StepRecord } from './events.js';
 
-export type LogRecord = StepRecord | EpochRecord;
+/** What the log must know of a record. */
+export interface LogRecord {
+  readonly type: string;
+  /** Steps done. */
+  readonly step: number;
+  readonly epoch?: number;
+}
 
 /** Where a run stands: what the log may hold of it. */
 export interface LogPosition {
