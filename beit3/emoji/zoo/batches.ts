@@ -11,7 +11,7 @@ import { frameTexts } from '../../data/loader/collate.js';
 import { STATISTICS } from '../../images/preprocess.js';
 import { type Augmentation, augmentedPicture, EMOJI_AUGMENTATION, RANDOMS } from '../augment.js';
 import { isMirrorable } from '../batches.js';
-import type { EmojiEntry } from '../corpus.js';
+import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
 import type { JointData, JointEmoji, JointPair, JointQuestion } from './data.js';
 import { PHASES, phaseOf } from './phases.js';
 import { RECIPE } from './recipe.js';
@@ -206,16 +206,7 @@ export class JointBatches {
   }
 
   #pictures(entries: readonly EmojiEntry[], generator: Generator): ImageBatch {
-    const { corpus } = this.#data;
-    const S = corpus.size;
-    const images = new Float32Array(entries.length * 3 * S * S);
-    const random = generator.uniform(entries.length * RANDOMS);
-    entries.forEach((entry, b) => {
-      const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
-      const at = b * 3 * S * S;
-      augmentedPicture(corpus.image(entry.image), S, numbers, this.#augmentation, isMirrorable(entry), images, at);
-    });
-    return { size: entries.length, side: S, images, files: entries.map(({ style, label }) => `${style}: ${label}`) };
+    return variedPictures(this.#data.corpus, entries, generator, this.#augmentation);
   }
 
   /** Hides words at random, the end among them, and at least one of each text. */
@@ -239,8 +230,25 @@ export class JointBatches {
   }
 }
 
+/** Pictures of entries as training shows them, -1 to 1. */
+export function variedPictures(
+  corpus: EmojiCorpus,
+  entries: readonly EmojiEntry[],
+  generator: Generator,
+  augmentation: Augmentation = EMOJI_AUGMENTATION,
+): ImageBatch {
+  const S = corpus.size;
+  const images = new Float32Array(entries.length * 3 * S * S);
+  const random = generator.uniform(entries.length * RANDOMS);
+  entries.forEach((entry, b) => {
+    const numbers = random.subarray(b * RANDOMS, (b + 1) * RANDOMS);
+    augmentedPicture(corpus.image(entry.image), S, numbers, augmentation, isMirrorable(entry), images, b * 3 * S * S);
+  });
+  return { size: entries.length, side: S, images, files: entries.map(({ style, label }) => `${style}: ${label}`) };
+}
+
 /** The label, the label and a tag, or a tag alone. */
-function searchText(texts: JointEmoji['texts'], kind: number, tag: number): readonly number[] {
+export function searchText(texts: JointEmoji['texts'], kind: number, tag: number): readonly number[] {
   if (kind < LABELS || texts.length < 2) return texts[0];
   const other = texts[1 + Math.floor(tag * (texts.length - 1))];
   return kind < (1 + LABELS) / 2 ? [...texts[0], ...other] : other;
@@ -252,7 +260,7 @@ function textsOf(samples: readonly Sample<unknown>[]): TextBatch {
 }
 
 /** Each emoji in one of its styles. */
-function anyStyle(samples: readonly Sample<JointEmoji>[], generator: Generator): EmojiEntry[] {
+export function anyStyle(samples: readonly Sample<JointEmoji>[], generator: Generator): EmojiEntry[] {
   const random = generator.uniform(samples.length);
   return samples.map(({ item: { entries } }, b) => entries[Math.floor(random[b] * entries.length)]);
 }

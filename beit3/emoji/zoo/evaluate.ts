@@ -33,7 +33,7 @@ export interface JointScores {
 }
 
 export interface JointEvaluation {
-  readonly model: JointModel;
+  readonly model: Pick<JointModel, 'of'>;
   readonly corpus: EmojiCorpus;
   readonly tokenizer: Tokenizer;
   /** The number of an entry's class; entries without one are left out where classes are told. */
@@ -56,7 +56,8 @@ export async function evaluateJoint(evaluation: JointEvaluation, split: JointSpl
   };
 }
 
-async function retrieval(
+/** Pictures from labels and labels from pictures. */
+export async function retrieval(
   { model, corpus, tokenizer }: JointEvaluation,
   entries: readonly EmojiEntry[],
 ): Promise<JointScores['retrieval']> {
@@ -107,7 +108,8 @@ async function captioning(
   return { exactMatch: 100 * exactMatch, ciderD: 100 * ciderD };
 }
 
-async function classification(
+/** Classes of pictures. */
+export async function classification(
   { model, corpus, classOf }: JointEvaluation,
   entries: readonly EmojiEntry[],
 ): Promise<JointScores['imageclassification']> {

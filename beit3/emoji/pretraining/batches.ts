@@ -1,0 +1,148 @@
+/** Batches of the pretraining study, each a function of the seed and of its number. */
+import { Generator } from '../../../core/random.js';
+import type { ClassificationBatch, ImageBatch, RetrievalBatch } from '../../data/batch.js';
+import { frameTexts } from '../../data/loader/collate.js';
+import { maskWords } from '../../data/loader/masking.js';
+import type { MaskedImages, MaskedTexts, PretrainBatch } from '../../pretrain/batch.js';
+import { blockMask } from '../../pretrain/masks.js';
+import type { EmojiEntry } from '../corpus.js';
+import { anyStyle, searchText, toImageNet, variedPictures } from '../zoo/batches.js';
+import type { JointData, JointEmoji } from '../zoo/data.js';
+import { RECIPE } from './recipe.js';
+
+/** Tokens of a text alone, less `<s>` and `</s>`: names and tags one after the other until it is full. */
+const TEXT_LENGTH = 22;
+/** Tags that may follow the name in a pair. */
+const MOST_TAGS = 2;
+
+const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification'] as const;
+
+export class StudyBatches {
+  readonly #entries: readonly EmojiEntry[];
+  readonly #classified: readonly JointEmoji[];
+
+  constructor(
+    private readonly data: JointData,
+    private readonly seed: number,
+  ) {
+    this.#entries = data.emoji.flatMap(({ entries }) => entries);
+    this.#classified = data.emoji.filter(({ label }) => label !== undefined);
+  }
+
+  /** 2^22 blocks of the generator belong to each batch. */
+  #stream(purpose: (typeof PURPOSES)[number], index: number): Generator {
+    const counter = (PURPOSES.indexOf(purpose) * 2 ** 24 + index) * 2 ** 22;
+    return new Generator(this.seed).restore({ seed: this.seed, counter });
+  }
+
+  /** Pictures of any emoji, for the tokenizer. */
+  pictures(index: number, size: number): ImageBatch {
+    const random = this.#stream('pictures', index);
+    return this.#pictures(this.#draw(size, random), random);
+  }
+
+  pretraining(index: number): PretrainBatch {
+    const { batch: size } = RECIPE.pretraining;
+    const random = this.#stream('pretraining', index);
+    return {
+      images: this.#masked(this.#pictures(this.#draw(size, random), random), random),
+      texts: this.#texts(
+        Array.from({ length: size }, () => this.#longText(random)),
+        RECIPE.pretraining.textMask,
+        random,
+      ),
+      pairs: this.#pairs(this.data.emoji, size, random),
+    };
+  }
+
+  /** Pairs as in pretraining, of given emoji: for measuring. */
+  #pairs(from: readonly JointEmoji[], size: number, random: Generator): PretrainBatch['pairs'] {
+    const emoji = some(from, size, random);
+    const pictures = this.#pictures(styled(emoji, random), random);
+    const texts = emoji.map(({ texts: [name, ...tags] }) => {
+      const count = random.integers(1, 0, MOST_TAGS + 1)[0];
+      return [name, ...some(tags, count, random)].flat();
+    });
+    return { images: this.#masked(pictures, random), texts: this.#texts(texts, RECIPE.pretraining.pairMask, random) };
+  }
+
+  /** Masked pictures, texts and pairs of emoji that are measured, in pictures as they are drawn. */
+  measured(emoji: readonly JointEmoji[], index: number): PretrainBatch {
+    const { batch: size, textMask } = RECIPE.pretraining;
+    const random = this.#stream('pretraining', 2 ** 23 + index);
+    const texts = some(emoji, size, random).map(({ texts }) => texts.flat().slice(0, TEXT_LENGTH));
+    const pairs = this.#pairs(emoji, size, random);
+    return { images: pairs?.images ?? null, texts: this.#texts(texts, textMask, random), pairs };
+  }
+
+  /** Pairs of a picture in any style and, mostly, the plain name; no emoji comes twice. */
+  retrieval(index: number): RetrievalBatch {
+    const { batch: size } = RECIPE.finetuning;
+    const random = this.#stream('retrieval', index);
+    const emoji = some(this.data.emoji, size, random);
+    const entries = styled(emoji, random);
+    const numbers = random.uniform(2 * size);
+    const texts = emoji.map(({ texts }, i) => searchText(texts, numbers[2 * i], numbers[2 * i + 1]));
+    return { ...this.#pictures(entries, random), ...frameTexts(texts), imageIds: entries.map(({ image }) => image) };
+  }
+
+  imageclassification(index: number): ClassificationBatch {
+    const random = this.#stream('imageclassification', index);
+    const emoji = some(this.#classified, RECIPE.finetuning.batch, random);
+    const pictures = this.#pictures(styled(emoji, random), random);
+    toImageNet(pictures.images, pictures.side);
+    return { ...pictures, labels: Int32Array.from(emoji, ({ label }) => label as number), targets: null };
+  }
+
+  #draw(size: number, random: Generator): EmojiEntry[] {
+    return some(this.#entries, size, random);
+  }
+
+  #pictures(entries: readonly EmojiEntry[], random: Generator): ImageBatch {
+    return variedPictures(this.data.corpus, entries, random);
+  }
+
+  #masked(pictures: ImageBatch, random: Generator): MaskedImages {
+    const { hidden: count, block: least } = RECIPE.pretraining;
+    const grid = RECIPE.size / RECIPE.patch;
+    const masked = new Uint8Array(pictures.size * grid * grid);
+    for (let b = 0; b < pictures.size; b++) masked.set(blockMask({ grid, count, least }, random), b * grid * grid);
+    const predictPatches = Int32Array.from([...masked.keys()].filter((i) => masked[i] === 1));
+    return { ...pictures, masked, predictPatches };
+  }
+
+  /** Names and tags of emoji drawn by chance. */
+  #longText(random: Generator): number[] {
+    const ids: number[] = [];
+    while (ids.length < TEXT_LENGTH) {
+      const { texts } = this.data.emoji[random.integers(1, 0, this.data.emoji.length)[0]];
+      ids.push(...texts.flat());
+    }
+    return ids.slice(0, TEXT_LENGTH);
+  }
+
+  #texts(rows: readonly (readonly number[])[], probability: number, random: Generator): MaskedTexts {
+    const { ids, padding, length } = frameTexts(rows);
+    const vocabulary = { size: this.data.special.maskId, maskId: this.data.special.maskId };
+    const whole = ids.slice();
+    const predict = rows.flatMap((row, b) => {
+      const at = b * length;
+      const places = maskWords(ids.subarray(at, at + row.length + 2), probability, vocabulary, random);
+      return Array.from(places, (place) => at + place);
+    });
+    const targets = Int32Array.from(predict, (at) => whole[at]);
+    return { size: rows.length, length, ids, padding, predictTokens: Int32Array.from(predict), targets };
+  }
+}
+
+/** `count` of the items, none twice; all where there are no more. */
+function some<T>(items: readonly T[], count: number, random: Generator): T[] {
+  return Array.from(random.permutation(items.length).subarray(0, count), (i) => items[i]);
+}
+
+function styled(emoji: readonly JointEmoji[], random: Generator): EmojiEntry[] {
+  return anyStyle(
+    emoji.map((item) => ({ item, ids: [] })),
+    random,
+  );
+}

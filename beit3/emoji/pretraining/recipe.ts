@@ -1,0 +1,34 @@
+/** Sizes, times and rates of the pretraining study. */
+
+export const RECIPE = {
+  /** Of the pictures and of a patch, in pixels: 4 x 4 patches. */
+  size: 32,
+  patch: 8,
+  width: 128,
+  layers: 3,
+  vocabulary: 1500,
+  tokenizer: {
+    /** Seconds of processor time. */
+    seconds: 90,
+    batch: 128,
+    lr: 1e-3,
+    codes: 256,
+    width: 128,
+    depth: 2,
+    codeWidth: 16,
+    /** Vectors a batch that a code must draw on average, or it begins anew. */
+    least: 0.5,
+  },
+  pretraining: {
+    seconds: 300,
+    /** Pictures, texts and pairs of a step, each. */
+    batch: 64,
+    lr: 1e-3,
+    /** Of 16 patches, and the least of a block. */
+    hidden: 6,
+    block: 2,
+    textMask: 0.15,
+    pairMask: 0.5,
+  },
+  finetuning: { seconds: 120, batch: 128, lr: { retrieval: 6e-4, imageclassification: 6e-4 } },
+} as const;
