@@ -14,6 +14,8 @@ export interface PretrainingOptions {
   /** Codes of the visual tokenizer; the official models have 8192. */
   readonly codes: number;
   readonly initialisation?: Initialisation;
+  /** A backbone of the same config; by default the model makes its own. */
+  readonly backbone?: Beit3;
 }
 
 /** Scores of what was hidden; null for what the input lacks. */
@@ -33,10 +35,10 @@ export class Pretraining extends Module {
   readonly mlm_head: Linear;
   readonly mim_head: Linear;
 
-  constructor(b: Builder, config: Beit3Config, { codes, initialisation = 'official' }: PretrainingOptions) {
+  constructor(b: Builder, config: Beit3Config, { codes, initialisation = 'official', backbone }: PretrainingOptions) {
     super();
     const init = linearInit(initialisation, 'head', config);
-    this.beit3 = new Beit3(b.at('beit3'), config, { initialisation });
+    this.beit3 = backbone ?? new Beit3(b.at('beit3'), config, { initialisation });
     this.mlm_head = new Linear(b.at('mlm_head'), config.encoder_embed_dim, config.vocab_size, init);
     this.mim_head = new Linear(b.at('mim_head'), config.encoder_embed_dim, codes, init);
   }

@@ -34,14 +34,14 @@ export async function readLosses(losses: MaskedLosses): Promise<MaskedNumbers> {
 }
 
 /** Pretrains a BEiT-3 on masked pictures, texts and pairs. The tokenizer stays as it is. */
-export class PretrainTask implements SteppedTask<PretrainBatch> {
+export class PretrainTask implements SteppedTask<readonly PretrainBatch[]> {
   readonly optimiser: AdamW;
   readonly #options: Required<PretrainTaskOptions>;
 
   constructor(
     readonly model: Pretraining,
     private readonly tokenizer: ImageTokenizer,
-    readonly data: SteppedTask<PretrainBatch>['data'],
+    readonly data: SteppedTask<readonly PretrainBatch[]>['data'],
     {
       weights = EQUAL_WEIGHTS,
       weightDecay = 0.05,
@@ -55,15 +55,24 @@ export class PretrainTask implements SteppedTask<PretrainBatch> {
     this.optimiser = new AdamW(layerDecayGroups(model, { layers, weightDecay }), { betas, eps });
   }
 
-  /** Gives `loss` (the weighted sum), the loss and the accuracy of each kind, and `gradNorm`. */
-  async step(batch: PretrainBatch, step: number, lr: number): Promise<Readonly<Record<string, number>>> {
+  /**
+   * A step out of batches whose gradients are added up. Gives `loss` (the weighted sum), the loss and the accuracy of each
+   * kind, all meaned over the batches, and `gradNorm`.
+   */
+  async step(batches: readonly PretrainBatch[], step: number, lr: number): Promise<Readonly<Record<string, number>>> {
     const { weights, clipGrad } = this.#options;
+    const share = 1 / batches.length;
+    const scaled = Object.fromEntries(LOSSES.map((name) => [name, weights[name] * share])) as LossWeights;
     this.model.train();
-    const numbers = await readLosses(maskedLosses(this.model, this.tokenizer, batch, { weights }));
+    const numbers: Record<string, number> = {};
+    for (const batch of batches) {
+      const own = await readLosses(maskedLosses(this.model, this.tokenizer, batch, { weights: scaled }));
+      for (const [name, value] of Object.entries(own)) numbers[name] = (numbers[name] ?? 0) + share * value;
+    }
     const loss = LOSSES.reduce((sum, name) => sum + weights[name] * (numbers[name] ?? 0), 0);
     if (!Number.isFinite(loss)) {
       this.optimiser.zeroGrad();
-      const files = [...(batch.images?.files ?? []), ...(batch.pairs?.images.files ?? [])];
+      const files = batches.flatMap(({ images, pairs }) => [...(images?.files ?? []), ...(pairs?.images.files ?? [])]);
       throw new NotFinite(`The loss is ${loss}`, step, files);
     }
     const norm = this.optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });

@@ -71,7 +71,7 @@ function batchOf(seed: number): PretrainBatch {
   };
 }
 
-const DATA = { next: async () => batchOf(1), position: () => null, restore: async () => {}, close: async () => {} };
+const DATA = { next: async () => [batchOf(1)], position: () => null, restore: async () => {}, close: async () => {} };
 
 describe('masked data modelling', async () => {
   const backend = await useBackend('wasm', { threads: 1 });
@@ -139,7 +139,7 @@ describe('masked data modelling', async () => {
       let live = 0;
       const losses: number[] = [];
       for (let step = 0; step < 60; step++) {
-        numbers = await task.step(batch, step, 4e-3);
+        numbers = await task.step([batch], step, 4e-3);
         losses.push(numbers.loss);
         if (step === 1) live = backend.stats.liveBytes;
       }

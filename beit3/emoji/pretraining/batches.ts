@@ -2,8 +2,8 @@
 import { Generator } from '../../../core/random.js';
 import type { ClassificationBatch, ImageBatch, RetrievalBatch } from '../../data/batch.js';
 import { frameTexts } from '../../data/loader/collate.js';
-import { maskWords } from '../../data/loader/masking.js';
 import type { MaskedImages, MaskedTexts, PretrainBatch } from '../../pretrain/batch.js';
+import { maskedTexts } from '../../pretrain/loader.js';
 import { blockMask } from '../../pretrain/masks.js';
 import type { EmojiEntry } from '../corpus.js';
 import { anyStyle, searchText, toImageNet, variedPictures } from '../zoo/batches.js';
@@ -19,14 +19,21 @@ const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification']
 
 export class StudyBatches {
   readonly #entries: readonly EmojiEntry[];
+  /** The emoji whose pictures have names and classes, with those pictures alone. */
+  readonly #labelled: readonly JointEmoji[];
   readonly #classified: readonly JointEmoji[];
 
+  /** Only pictures of the styles `labelled` are shown together with what they are called. */
   constructor(
     private readonly data: JointData,
     private readonly seed: number,
+    labelled: readonly string[],
   ) {
     this.#entries = data.emoji.flatMap(({ entries }) => entries);
-    this.#classified = data.emoji.filter(({ label }) => label !== undefined);
+    this.#labelled = data.emoji
+      .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => labelled.includes(style)) }))
+      .filter(({ entries }) => entries.length > 0);
+    this.#classified = this.#labelled.filter(({ label }) => label !== undefined);
   }
 
   /** 2^22 blocks of the generator belong to each batch. */
@@ -42,16 +49,16 @@ export class StudyBatches {
   }
 
   pretraining(index: number): PretrainBatch {
-    const { batch: size } = RECIPE.pretraining;
+    const { images, texts, pairs, textMask } = RECIPE.pretraining;
     const random = this.#stream('pretraining', index);
     return {
-      images: this.#masked(this.#pictures(this.#draw(size, random), random), random),
+      images: this.#masked(this.#pictures(this.#draw(images, random), random), random),
       texts: this.#texts(
-        Array.from({ length: size }, () => this.#longText(random)),
-        RECIPE.pretraining.textMask,
+        Array.from({ length: texts }, () => this.#longText(random)),
+        textMask,
         random,
       ),
-      pairs: this.#pairs(this.data.emoji, size, random),
+      pairs: this.#pairs(this.#labelled, pairs, random),
     };
   }
 
@@ -68,7 +75,7 @@ export class StudyBatches {
 
   /** Masked pictures, texts and pairs of emoji that are measured, in pictures as they are drawn. */
   measured(emoji: readonly JointEmoji[], index: number): PretrainBatch {
-    const { batch: size, textMask } = RECIPE.pretraining;
+    const { pairs: size, textMask } = RECIPE.pretraining;
     const random = this.#stream('pretraining', 2 ** 23 + index);
     const texts = some(emoji, size, random).map(({ texts }) => texts.flat().slice(0, TEXT_LENGTH));
     const pairs = this.#pairs(emoji, size, random);
@@ -79,7 +86,7 @@ export class StudyBatches {
   retrieval(index: number): RetrievalBatch {
     const { batch: size } = RECIPE.finetuning;
     const random = this.#stream('retrieval', index);
-    const emoji = some(this.data.emoji, size, random);
+    const emoji = some(this.#labelled, size, random);
     const entries = styled(emoji, random);
     const numbers = random.uniform(2 * size);
     const texts = emoji.map(({ texts }, i) => searchText(texts, numbers[2 * i], numbers[2 * i + 1]));
@@ -121,17 +128,15 @@ export class StudyBatches {
     return ids.slice(0, TEXT_LENGTH);
   }
 
-  #texts(rows: readonly (readonly number[])[], probability: number, random: Generator): MaskedTexts {
-    const { ids, padding, length } = frameTexts(rows);
-    const vocabulary = { size: this.data.special.maskId, maskId: this.data.special.maskId };
-    const whole = ids.slice();
-    const predict = rows.flatMap((row, b) => {
-      const at = b * length;
-      const places = maskWords(ids.subarray(at, at + row.length + 2), probability, vocabulary, random);
-      return Array.from(places, (place) => at + place);
-    });
-    const targets = Int32Array.from(predict, (at) => whole[at]);
-    return { size: rows.length, length, ids, padding, predictTokens: Int32Array.from(predict), targets };
+  #texts(rows: readonly (readonly number[])[], share: number, random: Generator): MaskedTexts {
+    const { maskId } = this.data.special;
+    const vocabulary = { size: maskId, maskId };
+    return maskedTexts(
+      rows.map((tokens) => ({ tokens })),
+      share,
+      { vocabulary },
+      random,
+    );
   }
 }
 

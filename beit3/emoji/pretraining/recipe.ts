@@ -1,6 +1,8 @@
 /** Sizes, times and rates of the pretraining study. */
 
 export const RECIPE = {
+  /** The only style whose pictures have names and classes; the others are pictures alone. */
+  labelled: ['noto'],
   /** Of the pictures and of a patch, in pixels: 4 x 4 patches. */
   size: 32,
   patch: 8,
@@ -21,8 +23,10 @@ export const RECIPE = {
   },
   pretraining: {
     seconds: 300,
-    /** Pictures, texts and pairs of a step, each. */
-    batch: 64,
+    /** Pictures, texts and pairs of a step. */
+    images: 128,
+    texts: 32,
+    pairs: 64,
     lr: 1e-3,
     /** Of 16 patches, and the least of a block. */
     hidden: 6,
