@@ -83,7 +83,7 @@ function epochLine({ epoch, train, validation, key, isBest }: EpochRecord, epoch
 }
 
 /** 1:02:03 */
-function clock(seconds: number): string {
+export function clock(seconds: number): string {
   const s = Math.round(seconds);
   const two = (n: number): string => String(n).padStart(2, '0');
   return `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}`;

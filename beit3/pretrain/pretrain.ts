@@ -1,0 +1,313 @@
+/** `beit3 pretrain`: everything is opened and checked, then trained. Node only. */
+import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
+import { diskError } from '../../checkpoints/sink.js';
+import type { Backend } from '../../core/backend.js';
+import { defaultBackend, setDefaultBackend } from '../../core/device.js';
+import { InputError } from '../../core/errors.js';
+import { sameShape } from '../../core/layout.js';
+import { Generator, manualSeed } from '../../core/random.js';
+import { Builder } from '../../nn/builder.js';
+import { configOf, describeSpec, fillTensor, makeFilled, writableTensors } from '../checkpoint.js';
+import { type Beit3Config, parseConfig, patchCount, SIZES } from '../config.js';
+import { openPairs, openPictures, openTexts } from '../data/stream/index.js';
+import { inferConfig } from '../infer.js';
+import { Backbone } from '../model/backbone.js';
+import { Tokenizer } from '../tokenizer/index.js';
+import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
+import { loadVqKd } from '../vqkd/checkpoint.js';
+import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
+import type { PretrainBatch } from './batch.js';
+import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
+import { Pretraining } from './model.js';
+import { findPretrainRecipe, PAPER, type PretrainSettings, parseMaskRule } from './settings.js';
+import { PretrainTask } from './task.js';
+
+export interface PretrainOptions {
+  /** Folder for all that the run makes. */
+  readonly output: string;
+  /** Pictures: folders, files or .tar shards; texts: .txt or .jsonl; pairs: .tar shards or tables. At least one kind. */
+  readonly images?: readonly string[];
+  readonly texts?: readonly string[];
+  readonly pairs?: readonly string[];
+  /** The .spm file; needed for texts and pairs. */
+  readonly tokenizer?: string;
+  /** A VQ-KD checkpoint; needed for pictures and pairs. */
+  readonly imageTokenizer?: string;
+  /** Weights to go on from: an official pretrained checkpoint or one of ours. */
+  readonly checkpoint?: string;
+  /** `base`, `large`, `giant`, or fields of a config; default: the checkpoint's, else the recipe's. */
+  readonly model?: string | Readonly<Record<string, unknown>>;
+  readonly recipe?: string;
+  /** What differs from the recipe. */
+  readonly settings?: Partial<PretrainSettings>;
+  /** Threads that load pictures. */
+  readonly workers?: number;
+  readonly backend?: Backend;
+  readonly exportFormat?: 'safetensors' | 'pth';
+  readonly stopAfter?: number;
+  readonly saveFreq?: number;
+  readonly keep?: number;
+  readonly resume?: string;
+  readonly logDir?: string | null;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: RunEvent) => void;
+  readonly onLoading?: (done: number, total: number) => void;
+}
+
+export interface PretrainResult extends RunResult {
+  /** The exported weights; null when interrupted. */
+  readonly model: string | null;
+}
+
+/** The settings that options stand for. Throws InputError. */
+export function pretrainSettings({ recipe, settings }: Pick<PretrainOptions, 'recipe' | 'settings'>): PretrainSettings {
+  const given = Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined));
+  return { ...PAPER, ...(recipe === undefined ? {} : findPretrainRecipe(recipe).settings), ...given };
+}
+
+/**
+ * Pretrains a BEiT-3 by masked data modelling on pictures, texts and pairs, and leaves in `output` training checkpoints,
+ * the log, and the weights under the official names as `model.safetensors`, which fine-tuning takes. A run that was ended,
+ * in whatever way, goes on when it is started again with the same options, to the same numbers.
+ *
+ * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
+ */
+export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
+  const { images = [], texts = [], pairs = [], output, onEvent = () => {} } = options;
+  if (images.length + texts.length + pairs.length === 0)
+    throw new InputError('There is nothing to train on; give --images, --texts or --pairs.');
+  const needsWords = texts.length + pairs.length > 0;
+  const needsCodes = images.length + pairs.length > 0;
+  if (needsWords && options.tokenizer === undefined)
+    throw new InputError('Texts need a tokenizer; give the .spm file with --tokenizer.');
+  if (needsCodes && options.imageTokenizer === undefined)
+    throw new InputError(
+      'Pictures need a visual tokenizer; give a VQ-KD checkpoint with --image-tokenizer (see beit3 vqkd).',
+    );
+  const settings = pretrainSettings(options);
+  const backend = options.backend ?? defaultBackend();
+  await prepareOutput(output);
+  const before = setDefaultBackend(backend);
+  const owned: { dispose(): void }[] = [];
+  try {
+    const words = options.tokenizer === undefined ? null : await Tokenizer.load(options.tokenizer);
+    const codes = needsCodes ? (await loadVqKd(options.imageTokenizer as string, { backend })).model : null;
+    if (codes) owned.push(codes);
+    manualSeed(settings.seed + settings.rank);
+    const { model, config, notes } = await startPretraining(options, settings, words, codes);
+    owned.push(model);
+    expectFit(config, settings, words, codes);
+    for (const text of notes) onEvent({ type: 'note', text });
+    const data = await openData(options, settings, config, words);
+    const [image, text, pairImage, pairText] = settings.lossWeights;
+    const task = new PretrainTask(model, codes ?? NO_CODES, data, {
+      weights: { image, text, pairImage, pairText },
+      weightDecay: settings.weightDecay,
+      betas: settings.optBetas,
+      eps: settings.optEps,
+      clipGrad: settings.clipGrad > 0 ? settings.clipGrad : null,
+    });
+    owned.push(task);
+    try {
+      const { lr, minLr, warmupSteps, steps, ...rest } = settings;
+      const described = {
+        ...rest,
+        model: describeSpec({ task: 'captioning', config, numClasses: 0 }),
+        images,
+        texts,
+        pairs,
+      };
+      const result = await runSteps(task, {
+        ...options,
+        steps,
+        rates: { lr, minLr, warmupSteps },
+        kind: 'pretrain',
+        settings: described,
+      });
+      if (result.interrupted) return { ...result, model: null };
+      const path = await exportModel(model, config, options);
+      return { ...result, model: path };
+    } finally {
+      await data.close();
+    }
+  } finally {
+    for (const one of owned) one.dispose();
+    setDefaultBackend(before);
+  }
+}
+
+/** Stands where nothing is tokenized: texts alone. */
+const NO_CODES: ImageTokenizer = {
+  codes: 1,
+  imageSize: 0,
+  grid: 0,
+  encode: () => {
+    throw new TypeError('there is no visual tokenizer');
+  },
+};
+
+/** Codes of the official models, for those that are made without a visual tokenizer. */
+const OFFICIAL_CODES = 8192;
+
+/** The model to train: weights of a checkpoint as far as they go, fresh ones for the rest. */
+async function startPretraining(
+  options: PretrainOptions,
+  settings: PretrainSettings,
+  words: Tokenizer | null,
+  codes: ImageTokenizer | null,
+): Promise<{ model: Pretraining; config: Beit3Config; notes: string[] }> {
+  const { checkpoint: path, onLoading } = options;
+  const { initialisation, dropPath, checkpointActivations, seed } = settings;
+  const trained = { drop_path_rate: dropPath, checkpoint_activations: checkpointActivations };
+  const backend = defaultBackend();
+  const builder = new Builder({ backend, generator: new Generator(seed) });
+  if (path === undefined) {
+    const config = parseConfig({ ...sizesOf(options, words), ...trained }, 'The model');
+    const model = new Pretraining(builder, config, { codes: codes?.codes ?? OFFICIAL_CODES, initialisation });
+    return { model, config, notes: [`Beginning with fresh weights (${initialisation}): no checkpoint was given.`] };
+  }
+  const checkpoint = await openCheckpoint(path);
+  try {
+    const inferred = inferConfig(checkpoint.tensors, path, await configOf(checkpoint, path));
+    const config = parseConfig(trained, 'The model', inferred);
+    const both = { A: true, B: true };
+    const { model: whole } = await makeFilled((b) => new Backbone(b, config, both), checkpoint.tensors, path, {
+      backend,
+      onProgress: onLoading,
+    });
+    const count = codes?.codes ?? checkpoint.tensors.get('mim_head.weight')?.shape[0] ?? OFFICIAL_CODES;
+    const model = new Pretraining(builder, config, { codes: count, initialisation, backbone: whole.beit3 });
+    const notes: string[] = [];
+    for (const head of ['mlm_head', 'mim_head'] as const) {
+      const own = ['weight', 'bias'].map(
+        (part) => [model[head][part as 'weight' | 'bias'], checkpoint.tensors.get(`${head}.${part}`)] as const,
+      );
+      if (own.every(([t, entry]) => t && entry && sameShape(t.shape, entry.shape)))
+        for (const [t, entry] of own) await fillTensor(t as NonNullable<typeof t>, entry as TensorEntry);
+      else notes.push(`New, not in ${path} or of another size there: ${head}.`);
+    }
+    return { model, config, notes };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** Sizes of a fresh model: told, or the recipe's; the word table fits the tokenizer. */
+function sizesOf({ model, recipe }: PretrainOptions, words: Tokenizer | null): Record<string, unknown> {
+  const chosen = model ?? (recipe === undefined ? 'base' : findPretrainRecipe(recipe).model);
+  let sizes: Readonly<Record<string, unknown>>;
+  if (typeof chosen !== 'string') sizes = chosen;
+  else if (Object.hasOwn(SIZES, chosen)) sizes = { ...SIZES[chosen as keyof typeof SIZES] };
+  else
+    throw new InputError(
+      `There is no size ${JSON.stringify(chosen)}; expected base, large or giant, or a file with --config.`,
+    );
+  const isPublished = typeof chosen === 'string';
+  if (words === null || (!isPublished && sizes.vocab_size !== undefined)) return { ...sizes };
+  // The official table has more rows than its tokenizer has words.
+  return {
+    ...sizes,
+    vocab_size: isPublished ? Math.max(SIZES.base.vocab_size, words.vocabularySize) : words.vocabularySize,
+  };
+}
+
+/** Throws InputError where model, tokenizers and settings do not fit together. */
+function expectFit(
+  config: Beit3Config,
+  settings: PretrainSettings,
+  words: Tokenizer | null,
+  codes: ImageTokenizer | null,
+): void {
+  const grid = Math.sqrt(patchCount(config));
+  if (codes && (codes.grid !== grid || codes.imageSize !== config.img_size)) {
+    throw new InputError(
+      `The visual tokenizer sees ${codes.grid} x ${codes.grid} patches of pictures of ${codes.imageSize} pixels, the model ${grid} x ${grid} of ${config.img_size}; train one that fits with beit3 vqkd train.`,
+    );
+  }
+  if (words && words.maskId >= config.vocab_size) {
+    throw new InputError(
+      `The tokenizer has ${words.vocabularySize} tokens, but the word table of the model ${config.vocab_size} rows; give the tokenizer of the model.`,
+    );
+  }
+  const longest = Math.max(settings.textLength, settings.pairTextLength);
+  const most = config.max_source_positions - 2;
+  if (longest > most)
+    throw new InputError(
+      `The model takes ${most} tokens of a text at most, got ${longest}; lower --text-length and --pair-text-length.`,
+    );
+}
+
+async function openData(
+  { images = [], texts = [], pairs = [], workers, onEvent = () => {} }: PretrainOptions,
+  settings: PretrainSettings,
+  config: Beit3Config,
+  words: Tokenizer | null,
+): Promise<PretrainTask['data']> {
+  const { seed, rank, worldSize, shuffleBuffer: buffer, updateFreq } = settings;
+  let skipped = 0;
+  const onSkip = (reason: string): void => {
+    if (++skipped <= MOST_NAMED) onEvent({ type: 'note', text: `Skipped: ${reason}` });
+  };
+  const shuffle = { seed, rank, worldSize, buffer, onSkip };
+  const tokenizer = words as Tokenizer;
+  const { textLength: length, pairTextLength: maxTokens } = settings;
+  const streams: PretrainStreams = {
+    images: images.length > 0 ? { stream: await openPictures(images, shuffle), size: settings.imageBatch } : null,
+    texts:
+      texts.length > 0
+        ? { stream: await openTexts(texts, { ...shuffle, tokenizer, length }), size: settings.textBatch }
+        : null,
+    pairs:
+      pairs.length > 0
+        ? { stream: await openPairs(pairs, { ...shuffle, tokenizer, maxTokens }), size: settings.pairBatch }
+        : null,
+  };
+  const patches = patchCount(config);
+  const queue = pretrainBatches(streams, {
+    seed,
+    rank,
+    worldSize,
+    workers,
+    onSkip,
+    imageTransform: pretrainingTransform(config.img_size, settings.minCrop, settings.colorJitter),
+    pairTransform: pretrainingTransform(config.img_size, settings.pairMinCrop, settings.colorJitter),
+    grid: Math.sqrt(patches),
+    hiddenPatches: Math.max(1, Math.round(settings.imageMask * patches)),
+    leastBlock: settings.minBlock,
+    textShare: settings.textMask,
+    pairShare: settings.pairTextMask,
+    rule: parseMaskRule(settings.maskRule),
+    vocabulary: { size: words?.maskId ?? 4, maskId: words?.maskId ?? 0 },
+  });
+  return {
+    next: async () => {
+      const batches: PretrainBatch[] = [];
+      for (let i = 0; i < updateFreq; i++) batches.push(await queue.next());
+      return batches;
+    },
+    position: () => queue.position(),
+    restore: (position) => queue.restore(position),
+    close: () => queue.close(),
+  };
+}
+
+/** Broken samples that are named one by one. */
+const MOST_NAMED = 100;
+
+async function exportModel(model: Pretraining, config: Beit3Config, options: PretrainOptions): Promise<string> {
+  const { copyFile } = await import('node:fs/promises');
+  const { basename, join, resolve } = await import('node:path');
+  const { output, exportFormat = 'safetensors', tokenizer } = options;
+  const path = join(output, `model.${exportFormat}`);
+  const trained = { ...config, drop_path_rate: 0, checkpoint_activations: false };
+  const text = JSON.stringify({ ...trained, multiway: true, subln: true });
+  const tensors = writableTensors(model.namedTensors());
+  if (exportFormat === 'pth') await writePth(path, tensors, { extra: { config: text } });
+  else await writeSafetensors(path, tensors, { format: 'pt', config: text });
+  if (tokenizer !== undefined) {
+    const beside = join(output, basename(tokenizer));
+    if (resolve(beside) !== resolve(tokenizer))
+      await copyFile(tokenizer, beside).catch((error: unknown) => diskError(beside, error));
+  }
+  return path;
+}
