@@ -78,6 +78,10 @@ export function inferConfig(
   const textPositions = shape('encoder.embed_positions.B.weight', 2);
   const fc1 = shape('encoder.layers.0.ffn.A.fc1.weight', 2) ?? shape('encoder.layers.0.ffn.B.fc1.weight', 2);
   if (!fc1 || (!proj && !words)) {
+    if (shapes.has(`model.${prefix}encoder.embed_positions.A.weight`) || shapes.has(`model.${prefix}text_embed.weight`))
+      throw new InputError(
+        `${source} is a training checkpoint; give the model that its run left, or take the weights out: beit3 convert ${source} model.safetensors.`,
+      );
     throw new InputError(
       `${source} is not a BEiT-3 checkpoint: it has no tensors named ${prefix}encoder.layers.0.ffn...; give one of the official files or one that this tool wrote.`,
     );

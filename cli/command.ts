@@ -18,6 +18,11 @@ export interface Flag {
 
 export type Flags = Readonly<Record<string, Flag>>;
 
+/** The flags under a heading of the help. */
+export function inGroup(group: string, flags: Flags): Flags {
+  return Object.fromEntries(Object.entries(flags).map(([name, flag]) => [name, { ...flag, group }]));
+}
+
 /** Where a command writes and what all commands are told. */
 export interface Context {
   /** Writes a line of results to stdout. */

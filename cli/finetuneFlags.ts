@@ -17,7 +17,7 @@ import { readBytes } from '../beit3/readBytes.js';
 import { InputError } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
 import type { Args } from './args.js';
-import type { Flag, Flags } from './command.js';
+import { type Flag, type Flags, inGroup } from './command.js';
 
 /** Switches that a recipe may have turned on. */
 const NEGATED = ['randaug', 'checkpointActivations'] as const;
@@ -65,10 +65,6 @@ const COURSE: Flags = {
   'log-dir': { value: 'DIR|none', help: 'Where TensorBoard files go.', default: 'tensorboard in --output' },
   'print-freq': { value: 'N', help: 'Without a terminal: print a line every N steps.', default: '10' },
 };
-
-function inGroup(group: string, flags: Flags): Flags {
-  return Object.fromEntries(Object.entries(flags).map(([name, flag]) => [name, { ...flag, group }]));
-}
 
 function settingFlags(): Flags {
   return Object.fromEntries(

@@ -4,44 +4,39 @@ import type { RunEvent, RunResult } from '../beit3/training/run.js';
 import type { Backend } from '../core/backend.js';
 import { InputError } from '../core/errors.js';
 import type { Args } from './args.js';
-import type { Context, Flags } from './command.js';
+import { type Context, inGroup } from './command.js';
 import { grouped } from './format.js';
 import { RunLine } from './runLine.js';
 import { commandLine } from './trainingLine.js';
 
-export const RUN_FLAGS: Flags = {
+export const RUN_FLAGS = inGroup('Course', {
   resume: {
     value: 'auto|FILE|none',
     help: 'The training checkpoint to go on from: the newest readable one in --output, a file, or none.',
     default: 'auto',
-    group: 'The course of the run',
   },
   'save-freq': {
     value: 'N',
     help: 'Save a training checkpoint every N steps.',
     default: '1000',
-    group: 'The course of the run',
   },
-  keep: { value: 'N', help: 'Training checkpoints to keep.', default: '2', group: 'The course of the run' },
+  keep: { value: 'N', help: 'Training checkpoints to keep.', default: '2' },
   'log-dir': {
     value: 'DIR|none',
     help: 'Where TensorBoard files go.',
     default: 'tensorboard in --output',
-    group: 'The course of the run',
   },
   'print-freq': {
     value: 'N',
     help: 'Print every N steps where there is no terminal.',
     default: '10',
-    group: 'The course of the run',
   },
   workers: {
     value: 'N',
     help: 'Threads that load pictures; 0 for none.',
     default: 'one less than there are processors',
-    group: 'The course of the run',
   },
-};
+});
 
 /** The options of a run that the flags stand for. */
 export function runOptions(args: Args) {

@@ -73,7 +73,7 @@ export function pretrainSettings({ recipe, settings }: Pick<PretrainOptions, 're
  * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
  */
 export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
-  const { images = [], texts = [], pairs = [], output, onEvent = () => {} } = options;
+  const { images = [], texts = [], pairs = [], output } = options;
   if (images.length + texts.length + pairs.length === 0)
     throw new InputError('There is nothing to train on; give --images, --texts or --pairs.');
   const needsWords = texts.length + pairs.length > 0;
@@ -97,7 +97,6 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     const { model, config, notes } = await startPretraining(options, settings, words, codes);
     owned.push(model);
     expectFit(config, settings, words, codes);
-    for (const text of notes) onEvent({ type: 'note', text });
     const data = await openData(options, settings, config, words);
     const [image, text, pairImage, pairText] = settings.lossWeights;
     const task = new PretrainTask(model, codes ?? NO_CODES, data, {
@@ -116,6 +115,8 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         images,
         texts,
         pairs,
+        tokenizer: await nameOf(options.tokenizer),
+        imageTokenizer: await nameOf(options.imageTokenizer),
       };
       const result = await runSteps(task, {
         ...options,
@@ -123,6 +124,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
         rates: { lr, minLr, warmupSteps },
         kind: 'pretrain',
         settings: described,
+        beginning: notes,
       });
       if (result.interrupted) return { ...result, model: null };
       const path = await exportModel(model, config, options);
@@ -134,6 +136,12 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainResult
     for (const one of owned) one.dispose();
     setDefaultBackend(before);
   }
+}
+
+/** The name of a file wherever it lies: another file would give other numbers. */
+async function nameOf(path: string | undefined): Promise<string | null> {
+  const { basename } = await import('node:path');
+  return path === undefined ? null : basename(path);
 }
 
 /** Stands where nothing is tokenized: texts alone. */

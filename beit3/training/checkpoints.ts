@@ -2,7 +2,7 @@
  * Training checkpoints: one safetensors file with the weights, their averages and the state of the optimiser, and in its
  * metadata a record, plain JSON, of all else that is needed to go on to the same numbers. Node only.
  */
-import { openCheckpoint, type TensorEntry, writeSafetensors } from '../../checkpoints/index.js';
+import { type Checkpoint, openCheckpoint, type TensorEntry, writeSafetensors } from '../../checkpoints/index.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { sameShape } from '../../core/layout.js';
 import { scope } from '../../core/memory.js';
@@ -31,6 +31,7 @@ export interface TrainedTensors {
 }
 
 const KEY = 'azulejo_training';
+const MODEL = 'model.';
 const OPTIMISER = 'optimizer.';
 const NAME = /^checkpoint-(\d{1,15})\.safetensors$/;
 const LEFT_BEHIND = /^(checkpoint-\d+|model|model-best)\.(safetensors|pth)\.\w{1,8}\.tmp$/;
@@ -44,7 +45,7 @@ export type Writer = typeof writeSafetensors;
 
 /** Weights and their averages by their names in the file. */
 function* namedWeights({ model, ema }: TrainedTensors): Generator<[string, Tensor]> {
-  for (const [name, t] of model.namedTensors()) yield [`model.${name}`, t];
+  for (const [name, t] of model.namedTensors()) yield [MODEL + name, t];
   for (const [name, t] of ema?.stateDict() ?? []) yield [`ema.${name}`, t];
 }
 
@@ -115,6 +116,30 @@ export async function readRecord<R>(path: string, parse: RecordParser<R>): Promi
   } finally {
     await file.close();
   }
+}
+
+/** The weights of a training checkpoint under the names that the model has elsewhere, and its config as JSON. */
+export interface TrainedWeights {
+  readonly tensors: readonly TensorEntry[];
+  readonly config: string | null;
+}
+
+/** What of a training checkpoint is the model; null for any other file. */
+export function trainedWeights({ tensors, metadata }: Checkpoint, path: string): TrainedWeights | null {
+  const text = metadata[KEY];
+  if (text === undefined) return null;
+  const record = parseJson(text, `The record inside ${path}`) as { model?: unknown; settings?: { model?: unknown } };
+  const model = record?.model ?? record?.settings?.model;
+  const weights = [...tensors.values()].filter(({ name }) => name.startsWith(MODEL));
+  return {
+    tensors: weights.map((entry) => ({
+      ...entry,
+      name: entry.name.slice(MODEL.length),
+      read: (into) => entry.read(into),
+      stream: (write) => entry.stream(write),
+    })),
+    config: typeof model === 'object' && model !== null ? JSON.stringify(model) : null,
+  };
 }
 
 /** The newest readable checkpoint of a folder; `onSkipped` is told why others are not. */

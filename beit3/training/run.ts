@@ -65,6 +65,8 @@ export interface RunOptions {
   readonly keep?: number;
   /** 'auto' (default): go on from the newest checkpoint of the folder; 'none': begin anew; or a checkpoint. */
   readonly resume?: string;
+  /** What is told of the weights that a run begins with; a run that goes on has others. */
+  readonly beginning?: readonly string[];
   /** Folder for TensorBoard; null for none; default `tensorboard` in the output folder. */
   readonly logDir?: string | null;
   /** Ends the run after the step under way, with a checkpoint. */
@@ -132,7 +134,7 @@ export async function runSteps<B>(task: SteppedTask<B>, options: RunOptions): Pr
       step = saved.record.step;
       checkpoint = saved.path;
       note(`Resumed from ${saved.path}, after step ${step}.`);
-    }
+    } else for (const text of options.beginning ?? []) note(text);
     const log = await RunLog.open(join(output, 'log.jsonl'), { step, epoch: 0 });
     const board = await boardOf(options, step);
     onEvent({ type: 'start', parameters: task.model.parameterCount(), totalSteps: steps, from: step });

@@ -1,3 +1,4 @@
+import { trainedWeights } from '../../beit3/training/checkpoints.js';
 import {
   openCheckpoint,
   type Plain,
@@ -19,7 +20,7 @@ type Float = (typeof FLOATS)[number];
 export const command: Command = {
   usage: ['convert IN OUT [--dtype float32|float16|bfloat16]'],
   about:
-    'Rewrites a checkpoint: OUT ends in .pth (which torch.load(weights_only=True) reads) or .safetensors. All tensors are kept, one is in memory at a time, and OUT appears whole or not at all. What else a .pth holds, such as the state of an optimizer, goes into a .pth only.',
+    'Rewrites a checkpoint: OUT ends in .pth (which torch.load(weights_only=True) reads) or .safetensors. All tensors are kept, one is in memory at a time, and OUT appears whole or not at all. What else a .pth holds, such as the state of an optimizer, goes into a .pth only. Of a training checkpoint the weights are taken, so that a run that is still under way can be tried out.',
   flags: { dtype: { value: 'NAME', help: 'Type for tensors of floats; others stay.', default: 'as they are' } },
   examples: ['beit3 convert beit3_base_patch16_224_in1k.pth model.safetensors --dtype float16'],
   async run(args, context) {
@@ -36,7 +37,10 @@ export const command: Command = {
     const checkpoint = await openCheckpoint(input);
     const progress = context.progress('converting');
     try {
-      const entries = [...checkpoint.tensors.values()];
+      const trained = trainedWeights(checkpoint, input);
+      const entries = trained?.tensors ?? [...checkpoint.tensors.values()];
+      const extra = trained ? {} : checkpoint.extra;
+      const metadata = trained ? (trained.config === null ? {} : { config: trained.config }) : checkpoint.metadata;
       const total = entries.reduce((n, entry) => n + entry.byteLength, 0);
       let done = 0;
       const step = (bytes: number): void => progress.update((done += bytes), total);
@@ -45,17 +49,17 @@ export const command: Command = {
           ? watched(entry, step)
           : cast(entry, dtype, step),
       );
-      const { config } = checkpoint.extra;
+      const { config } = extra;
       const left: string[] = [];
       if (toPth) {
         await writePth(output, tensors, {
-          extra: { ...checkpoint.extra, ...metadataOf(checkpoint.metadata, checkpoint.extra) },
+          extra: { ...extra, ...metadataOf(metadata, extra) },
         });
       } else {
-        left.push(...Object.keys(checkpoint.extra).filter((key) => key !== 'config' || typeof config !== 'string'));
+        left.push(...Object.keys(extra).filter((key) => key !== 'config' || typeof config !== 'string'));
         await writeSafetensors(output, tensors, {
           format: 'pt',
-          ...checkpoint.metadata,
+          ...metadata,
           ...(typeof config === 'string' ? { config } : {}),
         });
       }

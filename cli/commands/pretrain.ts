@@ -11,7 +11,7 @@ import {
 import { readBytes } from '../../beit3/readBytes.js';
 import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
-import type { Command, Context, Flag, Flags } from '../command.js';
+import { type Command, type Context, type Flag, inGroup } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
 import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
@@ -51,34 +51,31 @@ const NUMBERS: Readonly<
 
 const WHOLE = /^(steps|warmup-steps|.*-batch|update-freq|.*-length|min-block|shuffle-buffer|seed|rank|world-size)$/;
 
-const SETTING_FLAGS: Flags = {
+const SETTING_FLAGS = inGroup('Settings', {
   ...Object.fromEntries(
     Object.entries(NUMBERS).map(([name, [key, , , help]]): [string, Flag] => [
       name,
-      { value: WHOLE.test(name) ? 'N' : 'X', help, default: String(PAPER[key]), group: 'Settings' },
+      { value: WHOLE.test(name) ? 'N' : 'X', help, default: String(PAPER[key]) },
     ]),
   ),
-  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98', group: 'Settings' },
+  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98' },
   'mask-rule': {
     value: 'A/B/C',
     help: 'Per cent of the chosen tokens that become <mask>, a random word, and stay.',
     default: '80/10/10',
-    group: 'Settings',
   },
   'loss-weights': {
     value: 'A,B,C,D',
     help: 'Factors on the losses of pictures, texts, and the pictures and texts of pairs.',
     default: '1,1,1,1',
-    group: 'Settings',
   },
   initialisation: {
     value: 'NAME',
     help: 'How fresh weights are drawn: paper (small, output matrices of layer l divided by sqrt(2 l)), official (the fine-tuning code) or magneto, which learns at small sizes too.',
     default: 'paper',
-    group: 'Settings',
   },
-  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.', group: 'Settings' },
-};
+  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.' },
+});
 
 export const command: Command = {
   usage: [
@@ -86,37 +83,43 @@ export const command: Command = {
     'pretrain --recipe list',
   ],
   about:
-    'Pretrains a BEiT-3 by masked data modelling: what is hidden in pictures, texts and pairs is predicted, all by one model. PATH is a file, a folder, or a pattern such as shards/{0000..0099}.tar, here or (shards) behind an address: pictures are image files or .tar shards, texts .txt (one a line) or .jsonl, pairs .tar shards of .jpg and .txt as img2dataset writes them, or .jsonl and .csv tables of image and caption. The output folder gets training checkpoints, log.jsonl, TensorBoard files and model.safetensors, which beit3 finetune takes and which has the official names. The same command, given again, goes on where a run was ended, to the same numbers. Ctrl-C finishes the step and saves; a second one ends at once.',
+    'Pretrains a BEiT-3 by masked data modelling: what is hidden in pictures, texts and pairs is predicted, all by one model. PATH is a file, a folder, or a pattern in quotes such as "shards/{0000..0099}.tar", here or (shards) behind an address: pictures are image files or .tar shards, texts .txt (one a line) or .jsonl, pairs .tar shards of .jpg and .txt as img2dataset writes them, or .jsonl and .csv tables of image and caption. The output folder gets training checkpoints, log.jsonl, TensorBoard files and model.safetensors, which beit3 finetune takes and which has the official names. The same command, given again, goes on where a run was ended, to the same numbers. Ctrl-C finishes the step and saves; a second one ends at once.',
   flags: {
-    images: { value: 'PATH', help: 'Pictures.', many: true },
-    texts: { value: 'PATH', help: 'Texts.', many: true },
-    pairs: { value: 'PATH', help: 'Pairs of a picture and a text.', many: true },
-    output: { value: 'DIR', help: 'Where everything goes that the run makes. Required.' },
-    tokenizer: { value: 'FILE', help: 'The .spm file, for texts and pairs.' },
-    'image-tokenizer': { value: 'FILE', help: 'A VQ-KD checkpoint (beit3 vqkd), for pictures and pairs.' },
-    recipe: {
-      value: 'NAME',
-      help: 'Settings and sizes that go together; flags win over them. list prints all.',
-      default: 'paper',
-    },
-    model: { value: 'NAME', help: 'Sizes of a fresh model: base, large or giant.', default: "the recipe's" },
-    config: { value: 'FILE', help: 'JSON with sizes of your own.' },
-    checkpoint: {
-      value: 'FILE',
-      help: 'Pretrained weights to go on from, such as beit3_base_patch16_224.pth.',
-      default: 'fresh weights',
-    },
-    'export-format': { value: 'NAME', help: 'Of the weights: safetensors or pth.', default: 'safetensors' },
+    ...inGroup('Files', {
+      images: { value: 'PATH', help: 'Pictures.', many: true },
+      texts: { value: 'PATH', help: 'Texts.', many: true },
+      pairs: { value: 'PATH', help: 'Pairs of a picture and a text.', many: true },
+      output: { value: 'DIR', help: 'Where everything goes that the run makes. Required.' },
+      tokenizer: { value: 'FILE', help: 'The .spm file, for texts and pairs.' },
+      'image-tokenizer': { value: 'FILE', help: 'A VQ-KD checkpoint (beit3 vqkd), for pictures and pairs.' },
+      recipe: {
+        value: 'NAME',
+        help: 'Settings and sizes that go together; flags win over them. list prints all.',
+        default: 'paper',
+      },
+      model: { value: 'NAME', help: 'Sizes of a fresh model: base, large or giant.', default: "the recipe's" },
+      config: { value: 'FILE', help: 'JSON with sizes of your own.' },
+      checkpoint: {
+        value: 'FILE',
+        help: 'Pretrained weights to go on from, such as beit3_base_patch16_224.pth.',
+        default: 'fresh weights',
+      },
+      'export-format': { value: 'NAME', help: 'Of the weights: safetensors or pth.', default: 'safetensors' },
+    }),
     ...SETTING_FLAGS,
     ...RUN_FLAGS,
   },
   examples: [
-    'beit3 pretrain --images photos --texts books/*.txt --pairs laion/{00000..00099}.tar --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run --recipe small',
-    'beit3 pretrain --pairs my.jsonl --checkpoint beit3_base_patch16_224.pth --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run --steps 20000 --lr 1e-4 --pair-batch 32',
+    'beit3 pretrain --images photos --texts books --pairs laion --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run',
+    'beit3 pretrain --pairs "shards/{000..099}.tar" --checkpoint beit3_base_patch16_224 ... --steps 20000 --lr 1e-4 --pair-batch 32',
   ],
   async run(args, context) {
     if (args.text('recipe') === 'list') return listRecipes(context);
-    args.expect(0, 0, 'no argument; data is given with --images, --texts and --pairs');
+    args.expect(
+      0,
+      0,
+      'no argument (data is given with --images, --texts and --pairs; a pattern needs quotes, or the shell spells it out)',
+    );
     const output = required(args, 'output', 'the folder for what the run makes');
     const exportFormat = args.text('export-format') ?? 'safetensors';
     if (exportFormat !== 'safetensors' && exportFormat !== 'pth')

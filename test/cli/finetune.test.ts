@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { commandLine } from '../../cli/trainingLine.js';
 import { beit3, refuse, succeed } from './command.js';
-import { killLoop, tinyRun } from './killLoop.js';
+import { killedFinetuning, killLoop, tinyRun } from './killLoop.js';
 
 let folder = '';
 let run: (output: string) => string[] = () => [];
@@ -67,7 +67,7 @@ test('what the gpujs backend leaves to the processor is told in sentences', asyn
 });
 
 test('killed at random moments, a run ends with the numbers of one that was left alone', async () => {
-  const { kills } = await killLoop(folder, 3, 4);
+  const { kills } = await killLoop(folder, 3, await killedFinetuning(folder, 4));
   assert.ok(kills >= 2, `${kills} kills`);
 });
 

@@ -56,22 +56,24 @@ export interface KillReport {
   readonly halfWritten: number;
 }
 
-/** Kills a run `kills` times at random moments; throws where anything differs from a run that was left alone. */
-export async function killLoop(folder: string, kills: number, epochs: number): Promise<KillReport> {
+/** What is killed: the arguments of a run by its output folder, and the files that it leaves there. */
+export interface Killed {
+  readonly run: (output: string) => string[];
+  readonly files: readonly string[];
+  /** Reads a training checkpoint; throws where it is none. */
+  readonly read: (path: string) => Promise<unknown>;
+}
+
+/** A fine-tuning with everything that has a state. */
+export async function killedFinetuning(folder: string, epochs: number): Promise<Killed> {
   const random = ['--randaug', '--drop-path', '0.2', '--model-ema', '--model-ema-decay', '0.9', '--seed', '7'];
-  const often = [
-    '--update-freq',
-    '2',
-    '--save-steps',
-    '1',
-    '--clip-grad',
-    '1',
-    '--workers',
-    '1',
-    '--epochs',
-    String(epochs),
-  ];
-  const run = await tinyRun(folder, ...random, ...often);
+  const often = ['--update-freq', '2', '--save-steps', '1', '--clip-grad', '1', '--workers', '1'];
+  const run = await tinyRun(folder, ...random, ...often, '--epochs', String(epochs));
+  return { run, files: ['model.safetensors', 'model-best.safetensors'], read: readTraining };
+}
+
+/** Kills a run `kills` times at random moments; throws where anything differs from a run that was left alone. */
+export async function killLoop(folder: string, kills: number, { run, files, read }: Killed): Promise<KillReport> {
   const alone = await beit3(run('alone'));
   assert.equal(alone.code, 0, alone.stderr);
   const resumedAfter: number[] = [];
@@ -85,7 +87,7 @@ export async function killLoop(folder: string, kills: number, epochs: number): P
     const { code, stderr } = await beit3(run('killed'), {
       onStart: (child) => {
         child.stderr?.on('data', (text: string) => {
-          if (!/steps of \d+|Saved/.test(text) || saves-- !== 0 || whileWriting) return;
+          if (!/steps of \d+|\d steps|Saved/.test(text) || saves-- !== 0 || whileWriting) return;
           setTimeout(() => child.kill('SIGKILL'), Math.random() * 200);
         });
         watcher.on('change', (_, name) => {
@@ -101,12 +103,12 @@ export async function killLoop(folder: string, kills: number, epochs: number): P
     killed++;
     for (const name of await readdir(join(folder, 'killed'))) if (name.endsWith('.tmp')) halfWritten++;
     const names = await listCheckpoints(join(folder, 'killed'));
-    for (const name of names) await readTraining(join(folder, 'killed', name));
+    for (const name of names) await read(join(folder, 'killed', name));
     resumedAfter.push(Number(/\d+/.exec(names[0] ?? '0')?.[0]));
   }
   const last = await beit3(run('killed'));
   assert.equal(last.code, 0, last.stderr);
-  for (const file of ['model.safetensors', 'model-best.safetensors']) {
+  for (const file of files) {
     const [one, other] = await Promise.all(['alone', 'killed'].map((name) => readFile(join(folder, name, file))));
     assert.ok(one.equals(other), `${file} differs after ${resumedAfter.length} kills`);
   }
@@ -118,7 +120,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const folder = await mkdtemp(join(tmpdir(), 'azulejo-kills-'));
   try {
     const kills = Number(process.argv[2] ?? 20);
-    console.log(await killLoop(folder, kills, Math.max(5, kills)));
+    console.log(await killLoop(folder, kills, await killedFinetuning(folder, Math.max(5, kills))));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -86,6 +86,9 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
     options: ShuffleOptions = {},
   ) {
     this.#options = { seed: 0, buffer: BUFFER, bufferBytes: BUFFER_BYTES, rank: 0, worldSize: 1, ...options };
+    const { rank, worldSize } = this.#options;
+    if (rank >= worldSize)
+      throw new InputError(`--rank ${rank}: expected 0 to ${worldSize - 1}, one of --world-size ${worldSize}.`);
     if (source.shards.length === 0) throw new InputError('There is no file to read training data from.');
   }
 
