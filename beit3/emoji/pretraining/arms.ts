@@ -1,5 +1,6 @@
 /** The two ways to a fine-tuned model: by way of pretraining, and from scratch. */
 import '../../../autograd/index.js';
+import type { Backend } from '../../../core/backend.js';
 import { keep, scope } from '../../../core/memory.js';
 import { Generator } from '../../../core/random.js';
 import { tensor } from '../../../core/tensor.js';
@@ -86,7 +87,8 @@ export async function maskedAccuracy(
   ) as MaskedAccuracy;
 }
 
-export type StudyTask = 'retrieval' | 'imageclassification';
+export const STUDY_TASKS = ['retrieval', 'imageclassification'] as const;
+export type StudyTask = (typeof STUDY_TASKS)[number];
 
 /** Fine-tunes a model that begins with a pretrained backbone, or fresh without one. The caller frees it. */
 export async function finetune(
@@ -98,10 +100,10 @@ export async function finetune(
     budget,
     lr,
     start,
+    backend,
     ...watch
-  }: { seed: number; budget: Budget; lr: number; start: Pretraining | null } & Watch,
+  }: { seed: number; budget: Budget; lr: number; start: Pretraining | null; backend: Backend } & Watch,
 ): Promise<{ readonly model: JointModel; readonly trained: Trained }> {
-  const backend = start?.mim_head.weight.backend;
   const model = new JointModel(new Builder({ backend, generator: new Generator(seed + 1000) }), spec);
   if (start) model.of(task).beit3.loadStateDict(start.beit3.stateDict());
   const step = (index: number): Promise<number> => {

@@ -22,11 +22,11 @@ export const RECIPE = {
     least: 0.5,
   },
   pretraining: {
-    seconds: 300,
+    seconds: 900,
     /** Pictures, texts and pairs of a step. */
-    images: 128,
+    images: 32,
     texts: 32,
-    pairs: 64,
+    pairs: 48,
     lr: 1e-3,
     /** Of 16 patches, and the least of a block. */
     hidden: 6,
@@ -34,5 +34,18 @@ export const RECIPE = {
     textMask: 0.15,
     pairMask: 0.5,
   },
-  finetuning: { seconds: 120, batch: 128, lr: { retrieval: 6e-4, imageclassification: 6e-4 } },
+  finetuning: { seconds: 300, batch: 128, lr: { retrieval: 6e-4, imageclassification: 6e-4 } },
 } as const;
+
+/** Processor times of a run, in seconds: the recipe's, or less for a try. */
+export interface StudyTimes {
+  readonly tokenizer: number;
+  readonly pretraining: number;
+  readonly finetuning: number;
+}
+
+export function studyTimes(scale = 1): StudyTimes {
+  const { tokenizer, pretraining, finetuning } = RECIPE;
+  const scaled = ({ seconds }: { readonly seconds: number }): number => scale * seconds;
+  return { tokenizer: scaled(tokenizer), pretraining: scaled(pretraining), finetuning: scaled(finetuning) };
+}

@@ -1,0 +1,231 @@
+/** The study, seed by seed: each part is made once and kept on disk, so that it goes on where it was ended. Needs Node. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { openCheckpoint, writeSafetensors } from '../../../checkpoints/index.js';
+import type { Backend } from '../../../core/backend.js';
+import { makeFilled, writableTensors } from '../../checkpoint.js';
+import { parseConfig } from '../../config.js';
+import { Pretraining } from '../../pretrain/model.js';
+import { loadVqKd, saveVqKd } from '../../vqkd/checkpoint.js';
+import type { VqKd } from '../../vqkd/vqkd.js';
+import { shippedModel } from '../../zoo/shipped.js';
+import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
+import { makeFolder } from '../results.js';
+import { emojiTexts } from '../text.js';
+import { emojiModelSpec } from '../train.js';
+import type { JointEmoji } from '../zoo/data.js';
+import { classification, type JointScores, retrieval } from '../zoo/evaluate.js';
+import { loadJointModel } from '../zoo/load.js';
+import type { JointModel, JointSpec } from '../zoo/model.js';
+import type { PreparedBenchmark } from '../zoo/prepare.js';
+import { finetune, type MaskedAccuracy, maskedAccuracy, pretrain, STUDY_TASKS, type StudyTask } from './arms.js';
+import { StudyBatches } from './batches.js';
+import type { Budget, Trained } from './budget.js';
+import { RECIPE, type StudyTimes } from './recipe.js';
+import { codeCounts, tokenizerConfig, trainTokenizer } from './tokenizer.js';
+
+/** What is measured: known styles, the unseen style, and in that the emoji that training shows in no style. */
+export const STUDY_SPLITS = ['val', 'test', 'zeroShot'] as const;
+export type StudySplit = (typeof STUDY_SPLITS)[number];
+export const ARMS = ['pretrained', 'scratch'] as const;
+export type Arm = (typeof ARMS)[number];
+
+/** How a codebook is used, over all patches of some pictures. */
+export interface CodeUse {
+  /** Share of the codes that stand for any patch, in per cent. */
+  readonly used: number;
+  /** exp of the entropy: as many codes used equally often would tell as much. */
+  readonly perplexity: number;
+}
+
+export type Scores = JointScores['retrieval'] | JointScores['imageclassification'];
+
+export interface ArmResult {
+  readonly trained: Trained;
+  readonly scores: Readonly<Record<StudySplit, Scores>>;
+}
+
+/** What is known of a seed so far. */
+export interface SeedResults {
+  readonly seed: number;
+  readonly tokenizer?: { readonly trained: Trained; readonly use: { readonly train: CodeUse; readonly test: CodeUse } };
+  readonly pretraining?: { readonly trained: Trained; readonly masked: Readonly<Record<StudySplit, MaskedAccuracy>> };
+  readonly arms: Readonly<Partial<Record<`${Arm} ${StudyTask}`, ArmResult>>>;
+}
+
+export interface Study {
+  readonly backend: Backend;
+  readonly corpus: EmojiCorpus;
+  readonly prepared: PreparedBenchmark;
+  readonly times: StudyTimes;
+  /** Where tokenizers and pretrained models are kept. */
+  readonly folder: string;
+  readonly onStep?: (
+    what: string,
+    done: { readonly loss: number; readonly progress: number; readonly step: number },
+  ) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Sizes of the models of both arms. */
+export function studySpec({ tokenizer, classes, answers }: PreparedBenchmark): JointSpec {
+  const { width, layers, size, patch } = RECIPE;
+  const { config } = emojiModelSpec({ width, layers, size, patch, vocabulary: tokenizer.vocabularySize });
+  const joint = parseConfig({ normalize_output: true }, 'The recipe', config);
+  return { config: joint, classes: classes.length, answers: answers.length };
+}
+
+/** Processor time of each arm, all in all. */
+export function totalSeconds({ tokenizer, pretraining, finetuning }: StudyTimes): number {
+  return tokenizer + pretraining + finetuning;
+}
+
+/** Does what `known` lacks; `onResult` is told of each part that is done. */
+export async function studySeed(
+  study: Study,
+  known: SeedResults,
+  onResult: (results: SeedResults) => Promise<void>,
+): Promise<SeedResults> {
+  const { seed } = known;
+  const { backend, times, prepared } = study;
+  const spec = studySpec(prepared);
+  const batches = new StudyBatches(prepared.data, seed, RECIPE.labelled);
+  const folder = join(study.folder, `seed-${seed}`);
+  await makeFolder(folder);
+  let results = known;
+  const note = async (found: Partial<SeedResults>): Promise<void> => {
+    results = { ...results, ...found };
+    await onResult(results);
+  };
+  const watch = (what: string) => ({
+    signal: study.signal,
+    onStep: (done: { step: number; loss: number; progress: number }) => study.onStep?.(`seed ${seed}, ${what}`, done),
+  });
+  const tokenizer = await tokenizerOf(study, batches, results, join(folder, 'tokenizer.safetensors'), note, watch);
+  let start: Pretraining | null = null;
+  try {
+    start = await pretrainedOf(
+      study,
+      { spec, batches, tokenizer, results, watch },
+      join(folder, 'pretrained.safetensors'),
+      note,
+    );
+    for (const task of STUDY_TASKS) {
+      for (const arm of ARMS) {
+        const name = `${arm} ${task}` as const;
+        if (results.arms[name]) continue;
+        const isPretrained = arm === 'pretrained';
+        const budget: Budget = { seconds: isPretrained ? times.finetuning : totalSeconds(times) };
+        const lr = RECIPE.finetuning.lr[task];
+        const options = { seed, budget, lr, start: isPretrained ? start : null, ...watch(name) };
+        const { model, trained } = await finetune(task, spec, batches, { ...options, backend });
+        try {
+          const scores = await scoresOf(study, model, task);
+          await note({ arms: { ...results.arms, [name]: { trained, scores } } });
+        } finally {
+          model.dispose();
+        }
+      }
+    }
+    return results;
+  } finally {
+    start?.dispose();
+    tokenizer.dispose();
+  }
+}
+
+type Watch = (what: string) => Pick<Parameters<typeof trainTokenizer>[2], 'onStep' | 'signal'>;
+type Note = (found: Partial<SeedResults>) => Promise<void>;
+
+/** The tokenizer of a seed, from disk or trained. */
+async function tokenizerOf(
+  { backend, corpus, times, prepared }: Study,
+  batches: StudyBatches,
+  { seed, tokenizer }: SeedResults,
+  path: string,
+  note: Note,
+  watch: Watch,
+): Promise<VqKd> {
+  if (tokenizer && existsSync(path)) return (await loadVqKd(path, { backend })).model;
+  const { model: shipped } = await loadJointModel((await shippedModel()).checkpoint, backend);
+  try {
+    const teacher = shipped.of('retrieval');
+    const budget = { seconds: times.tokenizer };
+    const { model, trained } = await trainTokenizer(teacher, batches, { seed, budget, ...watch('tokenizer') });
+    model.eval();
+    await saveVqKd(model, tokenizerConfig(teacher.vision_head.weight.shape[1]), path);
+    const use = async (entries: readonly EmojiEntry[]) => codeUse(await codeCounts(model, corpus, entries));
+    const train = prepared.data.emoji.flatMap(({ entries }) => entries);
+    const test = prepared.splits.get('test')?.entries ?? [];
+    await note({ tokenizer: { trained, use: { train: await use(train), test: await use(test) } } });
+    return model;
+  } finally {
+    shipped.dispose();
+  }
+}
+
+function codeUse(counts: readonly number[]): CodeUse {
+  const total = counts.reduce((a, b) => a + b, 0);
+  const entropy = counts.reduce((sum, n) => (n > 0 ? sum - (n / total) * Math.log(n / total) : sum), 0);
+  return { used: (100 * counts.filter((n) => n > 0).length) / counts.length, perplexity: Math.exp(entropy) };
+}
+
+interface Pretrained {
+  readonly spec: JointSpec;
+  readonly batches: StudyBatches;
+  readonly tokenizer: VqKd;
+  readonly results: SeedResults;
+  readonly watch: Watch;
+}
+
+/** The pretrained model of a seed, from disk or trained. */
+async function pretrainedOf(
+  study: Study,
+  { spec, batches, tokenizer, results, watch }: Pretrained,
+  path: string,
+  note: Note,
+): Promise<Pretraining> {
+  const { backend, prepared, times } = study;
+  if (results.pretraining && existsSync(path)) {
+    const checkpoint = await openCheckpoint(path);
+    try {
+      const options = { codes: tokenizer.codes, initialisation: 'magneto' } as const;
+      const make = (b: ConstructorParameters<typeof Pretraining>[0]) => new Pretraining(b, spec.config, options);
+      return (await makeFilled(make, checkpoint.tensors, path, { backend })).model;
+    } finally {
+      await checkpoint.close();
+    }
+  }
+  const { seed } = results;
+  const budget = { seconds: times.pretraining };
+  const { model, trained } = await pretrain(spec, tokenizer, batches, { seed, budget, ...watch('pretraining') });
+  await writeSafetensors(path, writableTensors(model.namedTensors()), { config: JSON.stringify(spec.config) });
+  const masked = await bySplit(async (split) => {
+    const emoji = emojiOf(prepared, prepared.splits.get(split)?.entries ?? []);
+    return maskedAccuracy(model, tokenizer, batches, emoji);
+  });
+  await note({ pretraining: { trained, masked } });
+  return model;
+}
+
+/** Entries by emoji, with their texts as token ids. */
+function emojiOf({ tokenizer }: PreparedBenchmark, entries: readonly EmojiEntry[]): JointEmoji[] {
+  const byHexcode = new Map<string, EmojiEntry[]>();
+  for (const entry of entries) byHexcode.set(entry.hexcode, [...(byHexcode.get(entry.hexcode) ?? []), entry]);
+  return Array.from(byHexcode.values(), (same) => ({
+    entries: same,
+    texts: emojiTexts(same[0]).map((text) => tokenizer.encode(text).ids),
+    label: undefined,
+  }));
+}
+
+function scoresOf({ corpus, prepared }: Study, model: JointModel, task: StudyTask): Promise<ArmResult['scores']> {
+  const measure = task === 'retrieval' ? retrieval : classification;
+  return bySplit<Scores>((split) => measure({ model, corpus, ...prepared }, prepared.splits.get(split)?.entries ?? []));
+}
+
+async function bySplit<T>(of: (split: StudySplit) => Promise<T>): Promise<Record<StudySplit, T>> {
+  const found: Partial<Record<StudySplit, T>> = {};
+  for (const split of STUDY_SPLITS) found[split] = await of(split);
+  return found as Record<StudySplit, T>;
+}
