@@ -118,13 +118,6 @@ export function taskOf(name: string): IndexTask {
   );
 }
 
-function oneOf<T extends string>(args: Args, flag: string, known: readonly T[]): T | undefined {
-  const given = args.text(flag);
-  const found = known.find((name) => name === given);
-  if (given === undefined || found !== undefined) return found;
-  throw new InputError(`--${flag} must be one of ${known.join(', ')}, got ${JSON.stringify(given)}.`);
-}
-
 /** What the flags say; nothing is opened but the config. Throws InputError. */
 export async function finetuneOptions(task: IndexTask, args: Args): Promise<FinetuneOptions> {
   const config = args.text('config');
@@ -139,7 +132,7 @@ export async function finetuneOptions(task: IndexTask, args: Args): Promise<Fine
     model: args.text('model'),
     ...(config === undefined ? {} : { config: await readConfig(config), configName: config }),
     tokenizer: args.text('tokenizer'),
-    initialisation: oneOf(args, 'initialisation', ['official', 'magneto'] as const),
+    initialisation: args.choice('initialisation', ['official', 'magneto'] as const),
     recipe: args.text('recipe'),
     steps: args.whole('steps', 1, most),
     resume: args.text('resume'),
@@ -148,7 +141,7 @@ export async function finetuneOptions(task: IndexTask, args: Args): Promise<Fine
     keep: args.whole('keep', 1, most),
     saveCkpt: !args.has('no-save-ckpt'),
     validate: !args.has('no-eval'),
-    exportFormat: oneOf(args, 'export', EXPORTS),
+    exportFormat: args.choice('export', EXPORTS),
     logDir: logDir === 'none' ? null : logDir,
   };
 }

@@ -13,12 +13,13 @@ import { type AnyTaskModel, createModel } from '../heads/index.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { restoreCheckpoint, sweep } from '../training/checkpoints.js';
+import { copyInto } from '../training/export.js';
 import { openRunData } from './data.js';
 import { unusedWeights } from './export.js';
 import { Journal } from './journal.js';
 import { type FinetuneOptions, type Resolved, resolveOptions } from './options.js';
 import { type FinetuneResult, Run } from './run.js';
-import { modelConfig, type Source, startModel } from './start.js';
+import { modelConfig, type Source, startModel, startNotes } from './start.js';
 import { expectSameRun, type Fingerprint, newestTraining, readTraining } from './state.js';
 import { Trainer } from './trainer.js';
 
@@ -148,29 +149,13 @@ async function freshModel(
   { settings, initialisation }: Resolved,
   note: (text: string) => void,
 ): Promise<AnyTaskModel> {
-  const { model, fresh, unused, resized } = await startModel(spec, source, {
+  const start = await startModel(spec, source, {
     backend: defaultBackend(),
     initialisation,
     seed: settings.seed,
     onProgress: options.onLoading,
   });
   if (source === null) note(`Beginning with fresh weights (${initialisation}): no checkpoint was given.`);
-  else if (fresh.length > 0) note(`New, not in ${source.path}: ${listed(fresh)}.`);
-  if (unused.length > 0) note(`Not used of ${source?.path}: ${listed(unused)}.`);
-  if (resized) note(`Position table resized from ${resized[0]} to ${resized[1]} rows.`);
-  return model as AnyTaskModel;
-}
-
-/** All names, those of all layers as one. */
-function listed(names: readonly string[]): string {
-  return [...new Set(names.map((name) => name.replace(/\.layers\.\d+\./, '.layers.*.')))].join(', ');
-}
-
-/** A copy beside what is exported, so that it is found there. */
-async function copyInto(path: string, folder: string): Promise<void> {
-  const { copyFile } = await import('node:fs/promises');
-  const { basename, join, resolve } = await import('node:path');
-  const to = join(folder, basename(path));
-  if (resolve(to) === resolve(path)) return;
-  await copyFile(path, to).catch((error: unknown) => diskError(to, error));
+  else for (const text of startNotes(start, source.path)) note(text);
+  return start.model as AnyTaskModel;
 }

@@ -4,16 +4,17 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { defaultGenerator } from '../../core/random.js';
 import { nextTurn } from '../../core/runtime.js';
 import { schedule } from '../../nn/schedules.js';
+import { describeSpec, writableTensors } from '../checkpoint.js';
 import type { ModelSpec, Task } from '../config.js';
 import type { TaskBatches } from '../data/batch.js';
 import type { DataLoader } from '../data/loader/index.js';
 import { type EvaluationReport, evaluate } from '../evaluate/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { compactCounts, saveCheckpoint } from '../training/checkpoints.js';
+import { exportWeights, trainedConfig } from '../training/export.js';
 import { NotFinite } from '../training/notFinite.js';
 import { mixerOf, type RunData, trainingLoader, validationLoader } from './data.js';
 import type { EpochRecord, FinetuneEvent, StepRecord } from './events.js';
-import { exportWeights } from './export.js';
 import type { Journal } from './journal.js';
 import type { FinetuneOptions } from './options.js';
 import type { Settings } from './settings.js';
@@ -322,7 +323,12 @@ export class Run {
     const { join } = await import('node:path');
     const { options, trainer, unused, spec } = this.parts;
     const weights = new Map([...trainer.model.namedTensors(), ...(trainer.ema?.stateDict() ?? [])]);
-    return exportWeights(join(options.output, name), options.exportFormat ?? 'safetensors', weights, unused, spec);
+    return exportWeights(
+      join(options.output, name),
+      options.exportFormat ?? 'safetensors',
+      [...writableTensors(weights), ...unused],
+      describeSpec({ ...spec, config: trainedConfig(spec.config) }),
+    );
   }
 
   /** What was exported under a name, now or before the run was resumed. */

@@ -38,7 +38,7 @@ export interface SizesOptions {
   readonly configName?: string;
   /** Rows of the word table where nothing else tells. */
   readonly vocabularySize?: number;
-  readonly settings: Settings;
+  readonly settings: Pick<Settings, 'inputSize' | 'dropPath' | 'checkpointActivations'>;
 }
 
 /** The sizes of the model to train. Throws InputError where they are not told or contradict the checkpoint. */
@@ -150,6 +150,20 @@ export async function startModel<T extends Task>(
     model.dispose();
     throw error;
   }
+}
+
+/** What a user should know of how a checkpoint fits. */
+export function startNotes({ fresh, unused, resized }: Omit<Start<Task>, 'model'>, path: string): string[] {
+  return [
+    ...(fresh.length > 0 ? [`New, not in ${path}: ${listed(fresh)}.`] : []),
+    ...(unused.length > 0 ? [`Not used of ${path}: ${listed(unused)}.`] : []),
+    ...(resized ? [`Position table resized from ${resized[0]} to ${resized[1]} rows.`] : []),
+  ];
+}
+
+/** All names, those of all layers as one. */
+function listed(names: readonly string[]): string {
+  return [...new Set(names.map((name) => name.replace(/\.layers\.\d+\./, '.layers.*.')))].join(', ');
 }
 
 /** The entries that fill the model. */

@@ -2,7 +2,6 @@
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
 import { assign, clamp } from '../../core/ops/index.js';
-import type { Tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import type { Beit3Config } from '../config.js';
@@ -10,6 +9,7 @@ import type { RetrievalBatch } from '../data/batch.js';
 import type { Retrieval } from '../heads/index.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { NotFinite } from '../training/notFinite.js';
+import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import { cachedContrastiveGradients } from './cachedGradients.js';
 
@@ -48,14 +48,14 @@ export class ItcTask implements SteppedTask<Chunks> {
     const files = chunks.flatMap((chunk) => chunk.files);
     model.train();
     const made = cachedContrastiveGradients(model, chunks);
-    const [loss, acc] = [await read(made.loss), await read(made.accuracy)];
+    const [loss, acc] = [await takeItem(made.loss), await takeItem(made.accuracy)];
     if (!Number.isFinite(loss)) {
       optimiser.zeroGrad();
       throw new NotFinite(`The loss is ${loss}`, step, files);
     }
     const norm = optimiser.step({ lr, maxNorm: this.options.clipGrad ?? Number.POSITIVE_INFINITY });
     optimiser.zeroGrad();
-    const gradNorm = await read(norm as Tensor);
+    const gradNorm = await takeItem(norm);
     if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
     const { logit_scale: scale } = model;
     noGrad(() => scope(() => assign(scale, clamp(scale, { min: 0, max: Math.log(MOST_LOGIT_SCALE) }))));
@@ -65,13 +65,5 @@ export class ItcTask implements SteppedTask<Chunks> {
   /** Frees the optimiser's state; the model and the data are the caller's. */
   dispose(): void {
     this.optimiser.dispose();
-  }
-}
-
-async function read(t: Tensor): Promise<number> {
-  try {
-    return await t.item();
-  } finally {
-    t.dispose();
   }
 }

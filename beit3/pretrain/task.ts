@@ -1,8 +1,8 @@
 /** Masked data modelling as a task of steps. */
-import type { Tensor } from '../../core/tensor.js';
 import { AdamW } from '../../nn/optim.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { NotFinite } from '../training/notFinite.js';
+import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import type { PretrainBatch } from './batch.js';
@@ -27,8 +27,8 @@ export async function readLosses(losses: MaskedLosses): Promise<MaskedNumbers> {
   for (const name of LOSSES) {
     const found = losses[name];
     if (!found) continue;
-    numbers[name] = await read(found.loss);
-    numbers[`${name}Acc`] = await read(found.accuracy);
+    numbers[name] = await takeItem(found.loss);
+    numbers[`${name}Acc`] = await takeItem(found.accuracy);
   }
   return numbers;
 }
@@ -77,7 +77,7 @@ export class PretrainTask implements SteppedTask<readonly PretrainBatch[]> {
     }
     const norm = this.optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });
     this.optimiser.zeroGrad();
-    const gradNorm = await read(norm as Tensor);
+    const gradNorm = await takeItem(norm);
     if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
     return { loss, ...numbers, gradNorm };
   }
@@ -85,13 +85,5 @@ export class PretrainTask implements SteppedTask<readonly PretrainBatch[]> {
   /** Frees the optimiser's state; the model, the tokenizer and the data are the caller's. */
   dispose(): void {
     this.optimiser.dispose();
-  }
-}
-
-async function read(t: Tensor): Promise<number> {
-  try {
-    return await t.item();
-  } finally {
-    t.dispose();
   }
 }

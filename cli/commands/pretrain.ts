@@ -1,5 +1,5 @@
 import { parseJson } from '../../beit3/checkpoint.js';
-import { INITIALISATIONS, type Initialisation } from '../../beit3/model/initialisation.js';
+import { INITIALISATIONS } from '../../beit3/model/initialisation.js';
 import { pretrain } from '../../beit3/pretrain/pretrain.js';
 import {
   findPretrainRecipe,
@@ -11,74 +11,61 @@ import {
 import { readBytes } from '../../beit3/readBytes.js';
 import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
-import type { Command, Context, Flag, Flags } from '../command.js';
+import type { Command, Context } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
 import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
+import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
 
 const MAX_CONFIG_BYTES = 1 << 20;
 
-/** Settings that are one number: least, most, and what they mean. */
-const NUMBERS: Readonly<
-  Record<string, readonly [key: keyof PretrainSettings, least: number, most: number, help: string]>
-> = {
-  steps: ['steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
-  lr: ['lr', 0, 10, 'The highest learning rate.'],
-  'min-lr': ['minLr', 0, 10, 'Where it falls to, along a cosine.'],
-  'warmup-steps': ['warmupSteps', 0, 1e9, 'Steps in which it rises.'],
-  'weight-decay': ['weightDecay', 0, 10, 'Of matrices.'],
-  'opt-eps': ['optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
-  'drop-path': ['dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
-  'image-batch': ['imageBatch', 1, 1e6, 'Pictures of a batch.'],
-  'text-batch': ['textBatch', 1, 1e6, 'Texts of a batch.'],
-  'pair-batch': ['pairBatch', 1, 1e6, 'Pairs of a batch.'],
-  'update-freq': ['updateFreq', 1, 1e6, 'Batches whose gradients a step adds up.'],
-  'text-length': ['textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.'],
-  'pair-text-length': ['pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.'],
-  'image-mask': ['imageMask', 0, 0.99, 'Share of patches that are hidden.'],
-  'min-block': ['minBlock', 1, 1e4, 'Patches of a hidden block at least.'],
-  'text-mask': ['textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
-  'pair-text-mask': ['pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
-  'min-crop': ['minCrop', 0.01, 1, 'Least share of a picture that a crop keeps.'],
-  'pair-min-crop': ['pairMinCrop', 0.01, 1, 'The same of the picture of a pair.'],
-  'color-jitter': ['colorJitter', 0, 1, 'How far colours may go.'],
-  'shuffle-buffer': ['shuffleBuffer', 1, 1e7, 'Samples that are shuffled at a time.'],
-  seed: ['seed', 0, Number.MAX_SAFE_INTEGER, 'Of weights, order and masks.'],
-  rank: ['rank', 0, 1e6, 'Of several processes that share the data, which one this is.'],
-  'world-size': ['worldSize', 1, 1e6, 'How many there are.'],
+const NUMBERS: NumberTable<PretrainSettings> = {
+  steps: ['N', 'steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
+  lr: ['X', 'lr', 0, 10, 'The highest learning rate.'],
+  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
+  'warmup-steps': ['N', 'warmupSteps', 0, 1e9, 'Steps in which it rises.'],
+  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
+  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
+  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
+  'drop-path': ['X', 'dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
+  'image-batch': ['N', 'imageBatch', 1, 1e6, 'Pictures of a batch.'],
+  'text-batch': ['N', 'textBatch', 1, 1e6, 'Texts of a batch.'],
+  'pair-batch': ['N', 'pairBatch', 1, 1e6, 'Pairs of a batch.'],
+  'update-freq': ['N', 'updateFreq', 1, 1e6, 'Batches whose gradients a step adds up.'],
+  'text-length': ['N', 'textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.'],
+  'pair-text-length': ['N', 'pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.'],
+  'image-mask': ['X', 'imageMask', 0, 0.99, 'Share of patches that are hidden.'],
+  'min-block': ['N', 'minBlock', 1, 1e4, 'Patches of a hidden block at least.'],
+  'text-mask': ['X', 'textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
+  'pair-text-mask': ['X', 'pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
+  'min-crop': ['X', 'minCrop', 0.01, 1, 'Least share of a picture that a crop keeps.'],
+  'pair-min-crop': ['X', 'pairMinCrop', 0.01, 1, 'The same of the picture of a pair.'],
+  'color-jitter': ['X', 'colorJitter', 0, 1, 'How far colours may go.'],
+  'shuffle-buffer': ['N', 'shuffleBuffer', 1, 1e7, 'Samples that are shuffled at a time.'],
+  seed: ['N', 'seed', 0, Number.MAX_SAFE_INTEGER, 'Of weights, order and masks.'],
+  rank: ['N', 'rank', 0, 1e6, 'Of several processes that share the data, which one this is.'],
+  'world-size': ['N', 'worldSize', 1, 1e6, 'How many there are.'],
 };
 
-const WHOLE = /^(steps|warmup-steps|.*-batch|update-freq|.*-length|min-block|shuffle-buffer|seed|rank|world-size)$/;
-
-const SETTING_FLAGS: Flags = {
-  ...Object.fromEntries(
-    Object.entries(NUMBERS).map(([name, [key, , , help]]): [string, Flag] => [
-      name,
-      { value: WHOLE.test(name) ? 'N' : 'X', help, default: String(PAPER[key]), group: 'Settings' },
-    ]),
-  ),
-  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98', group: 'Settings' },
+const SETTING_FLAGS = settingFlags(NUMBERS, PAPER, {
+  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98' },
   'mask-rule': {
     value: 'A/B/C',
     help: 'Per cent of the chosen tokens that become <mask>, a random word, and stay.',
     default: '80/10/10',
-    group: 'Settings',
   },
   'loss-weights': {
     value: 'A,B,C,D',
     help: 'Factors on the losses of pictures, texts, and the pictures and texts of pairs.',
     default: '1,1,1,1',
-    group: 'Settings',
   },
   initialisation: {
     value: 'NAME',
     help: 'How fresh weights are drawn: paper (small, output matrices of layer l divided by sqrt(2 l)), official (the fine-tuning code) or magneto, which learns at small sizes too.',
     default: 'paper',
-    group: 'Settings',
   },
-  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.', group: 'Settings' },
-};
+  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.' },
+});
 
 export const command: Command = {
   usage: [
@@ -118,9 +105,6 @@ export const command: Command = {
     if (args.text('recipe') === 'list') return listRecipes(context);
     args.expect(0, 0, 'no argument; data is given with --images, --texts and --pairs');
     const output = required(args, 'output', 'the folder for what the run makes');
-    const exportFormat = args.text('export-format') ?? 'safetensors';
-    if (exportFormat !== 'safetensors' && exportFormat !== 'pth')
-      throw new InputError(`--export-format expects safetensors or pth, got ${JSON.stringify(exportFormat)}.`);
     const recipe = args.text('recipe');
     if (recipe !== undefined) findPretrainRecipe(recipe);
     const checkpoint = args.text('checkpoint');
@@ -137,7 +121,7 @@ export const command: Command = {
       model: await modelOf(args),
       recipe,
       settings: settingsOf(args),
-      exportFormat,
+      exportFormat: args.choice('export-format', ['safetensors', 'pth'] as const),
     } as const;
     const { result, code } = await course(args, context, (rest) => pretrain({ ...options, ...rest }));
     if (context.wantsJson) context.json(result);
@@ -164,41 +148,16 @@ async function modelOf(args: Args): Promise<string | Record<string, unknown> | u
 }
 
 function settingsOf(args: Args): Partial<PretrainSettings> {
-  const found: Record<string, unknown> = {};
-  for (const [name, [key, least, most]] of Object.entries(NUMBERS)) {
-    const value = WHOLE.test(name) ? args.whole(name, least, most) : args.number(name, least, most);
-    if (value !== undefined) found[key] = value;
-  }
-  const betas = numbersOf(args, 'opt-betas', 2);
-  if (betas) found.optBetas = betas;
-  const weights = numbersOf(args, 'loss-weights', 4);
-  if (weights) found.lossWeights = weights;
-  const rule = args.text('mask-rule');
-  if (rule !== undefined) {
-    parseMaskRule(rule);
-    found.maskRule = rule;
-  }
-  const initialisation = args.text('initialisation');
-  if (initialisation !== undefined) {
-    if (!INITIALISATIONS.includes(initialisation as Initialisation))
-      throw new InputError(
-        `--initialisation expects one of ${INITIALISATIONS.join(', ')}, got ${JSON.stringify(initialisation)}.`,
-      );
-    found.initialisation = initialisation;
-  }
-  if (args.has('checkpoint-activations')) found.checkpointActivations = true;
-  return found;
-}
-
-/** `1,2,3` as numbers of at least 0. */
-function numbersOf(args: Args, flag: string, count: number): number[] | undefined {
-  const text = args.text(flag);
-  if (text === undefined) return undefined;
-  const values = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-  if (values.length === count && values.every((n) => n >= 0 && Number.isFinite(n))) return values;
-  throw new InputError(
-    `--${flag} expects ${count} numbers of at least 0 with commas between them, got ${JSON.stringify(text)}.`,
-  );
+  const maskRule = args.text('mask-rule');
+  if (maskRule !== undefined) parseMaskRule(maskRule);
+  return {
+    ...givenNumbers(args, NUMBERS),
+    optBetas: givenList(args, 'opt-betas', 2) as [number, number] | undefined,
+    lossWeights: givenList(args, 'loss-weights', 4) as [number, number, number, number] | undefined,
+    maskRule,
+    initialisation: args.choice('initialisation', INITIALISATIONS),
+    checkpointActivations: args.has('checkpoint-activations') || undefined,
+  };
 }
 
 function listRecipes(context: Context): undefined {
