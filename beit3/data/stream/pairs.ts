@@ -18,6 +18,8 @@ export interface PairStreamOptions extends ShuffleOptions {
   readonly tokenizer: Tokenizer;
   /** Tokens of a text at most, `<s>` and `</s>` included; longer ones are cut. */
   readonly maxTokens: number;
+  /** Told of each text that is cut, with how many tokens it had. */
+  readonly onCut?: (where: string, tokens: number) => void;
 }
 
 interface RawPair {
@@ -27,14 +29,31 @@ interface RawPair {
   readonly captions: () => readonly string[];
 }
 
-/** Opens pairs, by path, pattern or address (of shards). Throws InputError where there are none. */
-export async function openPairs(
-  patterns: readonly string[],
-  { tokenizer, maxTokens, ...options }: PairStreamOptions,
-): Promise<SampleStream<PairSample>> {
+async function pairShards(patterns: readonly string[]): Promise<string[]> {
   const shards = await findShards(patterns, FITS, WHAT);
   const stray = shards.find((shard) => !FITS.test(shard) || (isAddress(shard) && !TAR.test(shard)));
   if (stray !== undefined) throw new InputError(`${stray} holds no pairs by its name; expected ${WHAT}.`);
+  return shards;
+}
+
+/**
+ * How many pairs there are: the rows of all tables, broken ones included; null where some lie in shards, which do not say.
+ * Throws InputError where there are none.
+ */
+export async function countPairs(patterns: readonly string[]): Promise<number | null> {
+  const tables = await pairShards(patterns);
+  if (tables.some((shard) => TAR.test(shard))) return null;
+  let count = 0;
+  for (const table of tables) for await (const _ of readTable(table)) count++;
+  return count;
+}
+
+/** Opens pairs, by path, pattern or address (of shards). Throws InputError where there are none. */
+export async function openPairs(
+  patterns: readonly string[],
+  { tokenizer, maxTokens, onCut, ...options }: PairStreamOptions,
+): Promise<SampleStream<PairSample>> {
+  const shards = await pairShards(patterns);
   const source: RecordSource<RawPair, PairSample> = {
     shards,
     read: (shard, from) => (TAR.test(shards[shard]) ? ofShard(shards[shard], from) : ofTable(shards[shard], from)),
@@ -43,6 +62,7 @@ export async function openPairs(
       const texts = captions();
       const { ids } = tokenizer.encode(texts[epoch % texts.length]);
       if (ids.length === 0) throw new InputError(`${where}: its text has no words.`);
+      if (ids.length > maxTokens - 2) onCut?.(where, ids.length + 2);
       return { picture: image, tokens: Int32Array.from(ids.slice(0, maxTokens - 2)), where };
     },
   };
