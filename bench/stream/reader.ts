@@ -65,8 +65,10 @@ async function read({ what, shards, tokenizer, pairs }: ReaderJob): Promise<Read
   }
   const seconds = (performance.now() - begun) / 1000;
   const { user, system } = process.cpuUsage(before);
-  const peak = process.resourceUsage().maxRSS / 1024;
-  return { seconds, processorSeconds: (user + system) / 1e6, samples, skipped, peak, quarters, heap };
+  return {
+    ...{ seconds, processorSeconds: (user + system) / 1e6, samples, skipped },
+    ...{ peak: Math.max(...quarters), quarters, heap },
+  };
 }
 
 process.stdout.write(`${JSON.stringify(await read(JSON.parse(process.argv[2]) as ReaderJob))}\n`);
