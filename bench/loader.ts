@@ -1,4 +1,7 @@
-/** `npm run bench:loader`: how fast pictures are loaded, and how long the training steps of a tiny model wait for them. */
+/**
+ * `npm run bench:loader`: how fast pictures are loaded, and how long the training steps of a tiny model wait for them, in
+ * fine-tuning and in pretraining on pictures, texts and pairs.
+ */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +19,7 @@ import { Generator } from '../core/random.js';
 import { Builder } from '../nn/builder.js';
 import { AdamW } from '../nn/optim.js';
 import { flagsOf, main } from './flags.js';
+import { pretrainWaits } from './pretrainLoader.js';
 
 const FLAGS = {
   pictures: ['N', 'picture files; default: 256'],
@@ -132,6 +136,19 @@ await main(async () => {
     }
     optimiser.dispose();
     model.dispose();
+    const steps = Math.max(10, Math.ceil((epochs * count) / (3 * batchSize)));
+    const { rate, share } = await pretrainWaits({
+      folder,
+      pictures: files,
+      side,
+      size,
+      batch: batchSize,
+      workers,
+      steps,
+    });
+    console.log(
+      `${'three kinds'.padEnd(16)} pretraining ${rate.toFixed(0).padStart(3)} samples/s, ${(100 * share).toFixed(1)}% of the time waited (gate: 5%)`,
+    );
   } finally {
     await disposeBackend('wasm');
     await rm(folder, { recursive: true, force: true });

@@ -1,28 +1,27 @@
 /**
- * `npm run bench:train`: training steps of BEiT-3-base (1000 classes: forward, loss, backward, clipping, AdamW) beside
- * PyTorch eager in the same run, one step here and one there, so that other load on the machine meets both; see --help.
+ * `npm run bench:train`: training steps of BEiT-3-base (forward, loss, backward, clipping, AdamW) beside PyTorch eager in
+ * the same run, one step here and one there, so that other load on the machine meets both: classification of 1000 classes,
+ * or with `--task pretrain` masked data modelling on pictures, texts and pairs; see --help.
  */
 import '../autograd/index.js';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { disposeBackend, useBackend } from '../backends/index.js';
-import { modelSpec } from '../beit3/config.js';
-import { createModel } from '../beit3/heads/index.js';
-import { layerDecayGroups } from '../beit3/layerDecay.js';
 import { capture } from '../core/capture.js';
 import { scope } from '../core/memory.js';
-import { affine, randn } from '../core/ops/index.js';
-import { type Tensor, tensor } from '../core/tensor.js';
-import { autocast } from '../nn/amp.js';
-import { Builder } from '../nn/builder.js';
-import { crossEntropy } from '../nn/losses.js';
-import { AdamW } from '../nn/optim.js';
+import type { Tensor } from '../core/tensor.js';
 import { flagsOf, main } from './flags.js';
 import { hardwareOf } from './hardware.js';
 import { MODEL_FLAGS, modelOptions, tuneBy } from './modelFlags.js';
 import { steppingPeer } from './peer.js';
+import { classification, pretraining, TRAINED } from './trainTasks.js';
 
-const FLAGS = { ...MODEL_FLAGS, batch: ['N', 'images; default: 32 on webgpu, else 4'] } as const;
+const FLAGS = {
+  task: ['NAME', `what is trained: ${TRAINED.join(' or ')}; default: classification`],
+  ...MODEL_FLAGS,
+  batch: ['N', 'images; default: 32 on webgpu, else 4. pretrain: of each kind, 16 or 2'],
+  length: ['N', 'tokens of a text alone in pretrain; default: 128'],
+} as const;
 
 /** Steps before the clock: the engine optimises the kernels, both sides make their optimiser's state. */
 const WARM_UP = 3;
@@ -46,7 +45,7 @@ const best = (list: readonly number[]): number => sorted(list)[0];
 const median = (list: readonly number[]): number => sorted(list)[list.length >> 1];
 const ms = (seconds: number): string => `${(seconds * 1000).toFixed(seconds < 0.1 ? 1 : 0)} ms`;
 
-function report(name: string, batch: number, { whole, ...parts }: Steps, megabytes: number): void {
+function report(name: string, samples: string, batch: number, { whole, ...parts }: Steps, megabytes: number): void {
   const { forward, backward, update, processor } = parts;
   // A replay has no parts.
   const split =
@@ -54,7 +53,7 @@ function report(name: string, batch: number, { whole, ...parts }: Steps, megabyt
       ? ', replayed'
       : `; forward ${ms(best(forward))}, backward ${ms(best(backward))}, update ${ms(best(update))}`;
   console.log(
-    `${name.padEnd(9)} ${(batch / best(whole)).toFixed(2)} images/s: ${ms(best(whole))} a step (median ${ms(median(whole))}${split}), ` +
+    `${name.padEnd(9)} ${(batch / best(whole)).toFixed(2)} ${samples}/s: ${ms(best(whole))} a step (median ${ms(median(whole))}${split}), ` +
       `${best(processor).toFixed(2)} s of processor time, ` +
       `peak ${(megabytes / 1024).toFixed(2)} GiB`,
   );
@@ -63,37 +62,22 @@ function report(name: string, batch: number, { whole, ...parts }: Steps, megabyt
 await main(async () => {
   const flags = flagsOf('npm run bench:train -- [FLAGS]: training steps of BEiT-3-base, beside PyTorch eager', FLAGS);
   if (flags === null) return;
+  const kind = flags.choice('task', TRAINED) ?? 'classification';
+  const isPretraining = kind === 'pretrain';
+  const length = flags.whole('length', 4, 1022) ?? 128;
   const { device, adapter, threads, size, batch, layers, repeats, dtype, replay, peerDevice, json } = modelOptions(
     flags,
-    [4, 32],
+    isPretraining ? [2, 16] : [4, 32],
   );
   const backend = await useBackend(device, { threads, adapter });
   const hardware = await hardwareOf(backend.name, adapter);
   const half = dtype === 'float16';
-  const official = modelSpec('beit3_base_patch16_224_imageclassification');
-  const spec = {
-    ...official,
-    task: 'imageclassification' as const,
-    config: { ...official.config, img_size: size, encoder_layers: layers },
-  };
-  const model = createModel(new Builder(), spec, { initialisation: 'magneto' }).train();
-  const groups = layerDecayGroups(model, { layers: spec.config.encoder_layers });
-  const optimiser = new AdamW(groups, { lr: 1e-4, halfCopies: half });
-  const image = randn([batch, 3, size, size]);
-  const label = tensor(Int32Array.from({ length: batch }, (_, i) => (i * 37) % 1000));
+  const options = { backend, batch, size, layers, length, half, lossScale: LOSS_SCALE };
+  const { model, optimiser, maxNorm, gradients, ...task } = (isPretraining ? pretraining : classification)(options);
 
-  /** Forward and backward; told what has passed. */
-  const gradients = (passed: () => void = () => {}): Tensor => {
-    const forward = () => crossEntropy(model.forward(image), label);
-    const loss = half ? autocast(backend, forward) : forward();
-    passed();
-    (half ? affine(loss, LOSS_SCALE, 0) : loss).backward();
-    passed();
-    return loss.detach();
-  };
   /** The optimiser's step; the norm of the gradients, which is not finite where it has changed nothing. */
   const update = (): Tensor | null => {
-    const norm = optimiser.step(half ? { maxNorm: 1, scale: LOSS_SCALE } : { maxNorm: 1 });
+    const norm = optimiser.step(half ? { maxNorm, scale: LOSS_SCALE } : { maxNorm });
     optimiser.zeroGrad();
     return norm;
   };
@@ -107,31 +91,37 @@ await main(async () => {
 
   async function step(steps: Steps | null): Promise<void> {
     const before = process.cpuUsage();
-    const times = [performance.now()];
-    const passed = () => void times.push(performance.now());
+    const begun = performance.now();
+    const spent = { forward: 0, backward: 0 };
+    let last = begun;
+    const passed = (part: keyof typeof spent): void => {
+      const now = performance.now();
+      spent[part] += now - last;
+      last = now;
+    };
     const { loss, norm } = captured ? captured() : scope(() => ({ loss: gradients(passed), norm: update() }));
     const [, length] = await Promise.all([loss.item(), norm?.item()]);
     if (!Number.isFinite(length)) optimiser.takeBack();
     loss.dispose();
     norm?.dispose();
-    times.push(performance.now());
+    const end = performance.now();
     if (steps === null) return;
     const { user, system } = process.cpuUsage(before);
     steps.processor.push((user + system) / 1e6);
-    steps.whole.push(((times.at(-1) as number) - times[0]) / 1000);
+    steps.whole.push((end - begun) / 1000);
     // A replay has no parts.
     if (captured) return;
-    [steps.forward, steps.backward, steps.update].forEach((list, i) => {
-      list.push((times[i + 1] - times[i]) / 1000);
-    });
+    steps.forward.push(spent.forward / 1000);
+    steps.backward.push(spent.backward / 1000);
+    steps.update.push((end - last) / 1000);
   }
 
   const where = backend.name === 'wasm' ? `${threads} threads` : hardware;
   console.log(
-    `BEiT-3-base${layers === 12 ? '' : ` with ${layers} of 12 layers`}, a training step of ${batch} x ${size} px, ${dtype}, ${backend.name}, ${where}`,
+    `BEiT-3-base${layers === 12 ? '' : ` with ${layers} of 12 layers`}, a training step of ${task.title}, ${dtype}, ${backend.name}, ${where}`,
   );
-  const script = fileURLToPath(new URL('../../bench/peers/beit3_train_torch.py', import.meta.url));
-  const given = { threads, batch, size, layers, device: peerDevice, dtype };
+  const script = fileURLToPath(new URL(`../../bench/peers/${task.script}`, import.meta.url));
+  const given = { threads, batch, size, layers, device: peerDevice, dtype, ...task.peerFlags };
   let peer = steppingPeer(
     script,
     Object.entries(given).flatMap(([name, value]) => [`--${name}`, String(value)]),
@@ -160,12 +150,13 @@ await main(async () => {
     theirs.processor.push(Number(answer.processor));
   }
   peer?.end();
+  const noun = isPretraining ? 'samples' : 'images';
   const onHost = backend.host !== undefined;
   const megabytes = onHost ? process.resourceUsage().maxRSS / 1024 : backend.stats.peakBytes / 2 ** 20;
-  report('azulejo', batch, ours, megabytes);
+  report('azulejo', noun, task.samples, ours, megabytes);
   if (theirs.whole.length === 0) console.log(`pytorch   ${torch}`);
   else {
-    report('pytorch', batch, theirs, peerMegabytes);
+    report('pytorch', noun, task.samples, theirs, peerMegabytes);
     const ratio = (of: (list: readonly number[]) => number, part: 'whole' | 'processor'): string =>
       (of(ours[part]) / of(theirs[part])).toFixed(2);
     console.log(
@@ -183,7 +174,7 @@ await main(async () => {
   const peerFigures =
     theirs.whole.length === 0 ? missing : { seconds: best(theirs.whole), median: median(theirs.whole), torch };
   const figures = {
-    what: 'training step',
+    what: isPretraining ? 'pretraining step' : 'training step',
     device: backend.name,
     hardware,
     batch,

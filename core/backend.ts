@@ -9,6 +9,9 @@ export interface Spec {
   readonly shape: readonly number[];
 }
 
+/** What lives long: parameters, or moments of an optimiser. */
+export type Residence = 'parameter' | 'state';
+
 /** A piece of a backend's memory; only that backend looks inside. */
 export interface Block {
   /** Size as asked for. */
@@ -113,10 +116,11 @@ export interface Backend {
   /** A kernel for a scalar expression over broadcast inputs, or null where the backend cannot; `key` names it in caches. */
   compile(key: string, expr: Expr): Kernel | null;
   /**
-   * Memory of unspecified content. `resident` is for what lives long and is updated together (parameters, optimiser
-   * state): a backend may lay such blocks side by side. Throws an InputError when the backend has no more.
+   * Memory of unspecified content. A residence is for what lives long and is updated together: a backend may lay such
+   * blocks side by side, and keep a state that only `adamwStep` asks for elsewhere meanwhile. Throws an InputError when the
+   * backend has no more.
    */
-  alloc(bytes: number, resident?: boolean): Block;
+  alloc(bytes: number, residence?: Residence | null): Block;
   free(block: Block): void;
   write(block: Block, byteOffset: number, bytes: Uint8Array): void;
   read(block: Block, byteOffset: number, byteLength: number): Promise<Uint8Array>;

@@ -1,5 +1,5 @@
 /** Owners of memory: reference-counted storage, and scopes that free what was made inside them. */
-import type { Backend, Block } from './backend.js';
+import type { Backend, Block, Residence } from './backend.js';
 import { watching } from './watch.js';
 
 /** A block of a backend's memory, shared by all views of it and freed with the last one. */
@@ -49,19 +49,19 @@ export interface Disposable {
   grad?: Disposable | null;
 }
 
-let residentNow = false;
+let residenceNow: Residence | null = null;
 
-/** Whether new tensors are made to stay. */
-export const isResident = (): boolean => residentNow;
+/** As what new tensors are made to stay, if they are. */
+export const residence = (): Residence | null => residenceNow;
 
-/** Runs `fn`, in which tensors are made that stay and are updated together: parameters, optimiser state. */
-export function resident<T>(fn: () => T): T {
-  const before = residentNow;
-  residentNow = true;
+/** Runs `fn`, in which tensors are made that stay and are updated together: parameters, or moments of an optimiser. */
+export function resident<T>(fn: () => T, as: Residence = 'parameter'): T {
+  const before = residenceNow;
+  residenceNow = as;
   try {
     return fn();
   } finally {
-    residentNow = before;
+    residenceNow = before;
   }
 }
 

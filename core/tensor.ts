@@ -13,7 +13,7 @@ import {
 } from './dtype.js';
 import { InputError, OpError } from './errors.js';
 import { contiguousStrides, expectSizes, formatShape, isContiguous, kindOf, type Layout, sizeOf } from './layout.js';
-import { isResident, keep, Storage, track } from './memory.js';
+import { keep, residence, Storage, track } from './memory.js';
 import { watching } from './watch.js';
 
 /** What autograd hangs on a tensor: the recorded call that made it. */
@@ -214,7 +214,7 @@ export function empty(shape: readonly number[], dtype: DType, backend: Backend =
     );
   }
   expectSizes('empty', shape);
-  const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype), isResident());
+  const block: Block = backend.alloc(sizeOf(shape) * bytesOf(dtype), residence());
   return new Tensor(new Storage(backend, block), dtype, {
     shape: [...shape],
     strides: contiguousStrides(shape),

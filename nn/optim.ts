@@ -283,7 +283,7 @@ export class AdamW extends Optimiser {
     let s = this.#state.get(name);
     if (!s) {
       const blank = () =>
-        resident(() => keep(zeros(parameter.shape, { dtype: parameter.dtype, backend: parameter.backend })));
+        resident(() => keep(zeros(parameter.shape, { dtype: parameter.dtype, backend: parameter.backend })), 'state');
       s = { m: blank(), v: blank() };
       this.#state.set(name, s);
     }

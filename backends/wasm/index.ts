@@ -1,6 +1,6 @@
 /** The CPU backend: SIMD kernels that we assemble ourselves, run by a pool of workers over one shared memory. */
 
-import type { Backend, Block, Kernel, Stats } from '../../core/backend.js';
+import type { Backend, Block, Kernel, Residence, Stats } from '../../core/backend.js';
 import { typedArray } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
 import { canShareMemory, processorCount } from '../../core/runtime.js';
@@ -15,13 +15,15 @@ import { Pool } from './workers/pool.js';
 export interface WasmOptions {
   /** Threads that compute, the calling one included; default: one a processor. */
   readonly threads?: number;
+  /** Bytes of WebAssembly memory at most; default: the 4 GiB that wasm32 can address. */
+  readonly memoryBytes?: number;
 }
 
 /** A wasm backend with a memory and workers of its own; `dispose` ends them. */
 export async function createBackend(options: WasmOptions = {}): Promise<Backend> {
   const wanted = Math.max(1, Math.floor(options.threads ?? (await processorCount())));
   const shared = wanted > 1 && canShareMemory();
-  const heap = new Heap(shared);
+  const heap = new Heap(shared, options.memoryBytes);
   const runtime = new Runtime(heap, await Pool.start(heap, wanted));
   return new WasmBackend(runtime);
 }
@@ -41,12 +43,45 @@ class WasmBackend implements Backend {
 
   constructor(private readonly runtime: Runtime) {
     const { heap } = runtime;
-    this.kernels = createKernels(runtime);
+    this.kernels = new Map(
+      Array.from(createKernels(runtime), ([name, kernel]) => [
+        name,
+        name === 'adamwStep' ? kernel : this.using(kernel),
+      ]),
+    );
     this.host = {
-      load: (view) => host.load(heap, view, runtime.address(view)),
-      store: (view, values) => host.store(heap, view, runtime.address(view), values),
+      load: (view) => this.with([view.block], () => host.load(heap, view, runtime.address(view))),
+      store: (view, values) => this.with([view.block], () => host.store(heap, view, runtime.address(view), values)),
       array: (block, dtype, byteOffset, length) =>
-        typedArray(dtype, heap.memory.buffer, (block as WasmBlock).pointer + byteOffset, length),
+        this.with([block], () =>
+          typedArray(dtype, heap.memory.buffer, (block as WasmBlock).pointer + byteOffset, length),
+        ),
+    };
+  }
+
+  /** Calls `fn` while blocks have addresses. */
+  private with<T>(blocks: readonly Block[], fn: () => T): T {
+    const states = (blocks as readonly WasmBlock[]).filter((block) => block.isState);
+    if (states.length === 0) return fn();
+    const { heap } = this.runtime;
+    for (const block of states) heap.use(block);
+    try {
+      return fn();
+    } finally {
+      heap.release(states);
+    }
+  }
+
+  /** A kernel to which its operands come from where they are parked. (The optimiser's goes to them.) */
+  private using(kernel: Kernel): Kernel {
+    return {
+      strided: kernel.strided,
+      plan: (inputs, attrs, outputs) => {
+        const run = kernel.plan(inputs, attrs, outputs);
+        if (!run || !inputs.some((x) => (x?.block as WasmBlock | undefined)?.isState)) return run;
+        const blocks = inputs.flatMap((x) => (x ? [x.block] : []));
+        return (made) => this.with(blocks, () => run(made));
+      },
     };
   }
 
@@ -56,14 +91,15 @@ class WasmBackend implements Backend {
       // Another expression under a known key gets code of its own.
       const before = this.keys.get(key) ?? 0;
       this.keys.set(key, before + 1);
-      kernel = compileExpression(this.runtime, before === 0 ? key : `${key}#${before}`, expr);
+      const made = compileExpression(this.runtime, before === 0 ? key : `${key}#${before}`, expr);
+      kernel = made && this.using(made);
       this.compiled.set(expr, kernel);
     }
     return kernel;
   }
 
-  alloc(bytes: number): Block {
-    const block = this.runtime.heap.alloc(bytes);
+  alloc(bytes: number, residence?: Residence | null): Block {
+    const block = this.runtime.heap.alloc(bytes, residence === 'state');
     const { stats } = this;
     stats.liveBytes += bytes;
     stats.liveBlocks++;
@@ -79,19 +115,23 @@ class WasmBackend implements Backend {
 
   write(block: Block, byteOffset: number, bytes: Uint8Array): void {
     if (byteOffset + bytes.length > block.bytes) throw new RangeError('write past the end of a block');
-    this.runtime.heap.u8.set(bytes, (block as WasmBlock).pointer + byteOffset);
+    const { parked, pointer } = block as WasmBlock;
+    if (parked) parked.set(bytes, byteOffset);
+    else this.runtime.heap.u8.set(bytes, pointer + byteOffset);
   }
 
   async read(block: Block, byteOffset: number, byteLength: number): Promise<Uint8Array> {
     if (byteOffset + byteLength > block.bytes) throw new RangeError('read past the end of a block');
-    const start = (block as WasmBlock).pointer + byteOffset;
+    const { parked, pointer } = block as WasmBlock;
+    if (parked) return parked.slice(byteOffset, byteOffset + byteLength);
+    const start = pointer + byteOffset;
     const out = new Uint8Array(byteLength);
     out.set(this.runtime.heap.u8.subarray(start, start + byteLength));
     return out;
   }
 
   copy(...[from, to]: Parameters<Backend['copy']>): void {
-    copy(this.runtime, from, to);
+    this.with([from.block, to.block], () => copy(this.runtime, from, to));
     this.stats.launches++;
   }
 

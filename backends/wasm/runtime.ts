@@ -47,7 +47,9 @@ export class Runtime {
 
   /** Address of a view's first element. */
   address(view: View): number {
-    return (view.block as WasmBlock).pointer + view.offset * bytesOf(view.dtype);
+    const { pointer, parked } = view.block as WasmBlock;
+    if (parked) throw new Error('the address of a parked block was asked for');
+    return pointer + view.offset * bytesOf(view.dtype);
   }
 
   /** The same, 0 for a missing operand. */

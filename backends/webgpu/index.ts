@@ -1,5 +1,15 @@
 /** The GPU backend: WGSL kernels on Dawn in Node and on the browser's WebGPU in a page. */
-import type { Backend, Block, Ceilings, Kernel, KernelTimer, Recording, Stats, View } from '../../core/backend.js';
+import type {
+  Backend,
+  Block,
+  Ceilings,
+  Kernel,
+  KernelTimer,
+  Recording,
+  Residence,
+  Stats,
+  View,
+} from '../../core/backend.js';
 import type { DType } from '../../core/dtype.js';
 import type { Expr } from '../../core/expr.js';
 import { watching } from '../../core/watch.js';
@@ -60,8 +70,8 @@ class WebGpuBackend implements Backend {
     return kernel;
   }
 
-  alloc(bytes: number, resident = false): Block {
-    const block = this.runtime.memory.alloc(bytes, resident);
+  alloc(bytes: number, residence?: Residence | null): Block {
+    const block = this.runtime.memory.alloc(bytes, (residence ?? null) !== null);
     const { stats } = this;
     stats.liveBytes += bytes;
     stats.liveBlocks++;

@@ -4,16 +4,39 @@ import { diskError, ensureFolder, removeAtExit } from '../../checkpoints/sink.js
 import { InputError, messageOf } from '../../core/errors.js';
 import { pythonJson } from './pythonJson.js';
 
-/** No row of any data set comes near; a file without line ends is refused before it fills the memory. */
+/** No row of any data set comes near; of a file without line ends no more than this is held. */
 const MAX_LINE_BYTES = 16 << 20;
 const MAX_FILES = 64;
 const FLUSH_CHARACTERS = 1 << 20;
 const NEWLINE = 10;
 
 export interface Line {
+  /** Throws InputError for a line that cannot be read. */
   readonly text: string;
   /** From 1. */
   readonly number: number;
+  /** Bytes of the file before it, and before the next line. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A line that cannot be read; those behind it can. */
+class BrokenLine implements Line {
+  constructor(
+    readonly number: number,
+    readonly start: number,
+    readonly end: number,
+    private readonly why: string,
+  ) {}
+
+  get text(): string {
+    throw new InputError(this.why);
+  }
+}
+
+/** Whether a line cannot be read. */
+export function isBroken(line: Line): boolean {
+  return line instanceof BrokenLine;
 }
 
 /** Called with the bytes read so far and the size of the file. */
@@ -36,12 +59,17 @@ export function unreadable(path: string, what: string, error: unknown): never {
   throw new InputError(`Cannot read ${path}, ${what}: ${messageOf(error)}.`);
 }
 
-/** The chunks of a file, one after the other. */
-export async function* readChunks(path: string, what: string, onProgress?: ReadProgress): AsyncGenerator<Uint8Array> {
+/** The chunks of a file from a byte on, one after the other. */
+export async function* readChunks(
+  path: string,
+  what: string,
+  onProgress?: ReadProgress,
+  from = 0,
+): AsyncGenerator<Uint8Array> {
   const total = await fileSize(path, what);
   const { createReadStream } = await import('node:fs');
-  let done = 0;
-  const stream = createReadStream(path, { highWaterMark: 1 << 18 });
+  let done = from;
+  const stream = createReadStream(path, { start: from, highWaterMark: 1 << 18 });
   try {
     for await (const chunk of stream as AsyncIterable<Uint8Array>) {
       yield chunk;
@@ -54,49 +82,67 @@ export async function* readChunks(path: string, what: string, onProgress?: ReadP
   }
 }
 
+/** A line of a file: how many are before it, and how many bytes. */
+export interface LinePlace {
+  readonly line: number;
+  readonly byte: number;
+}
+
 /**
- * The lines of a UTF-8 file without their ends, blank ones left out. `what` says what the file is, for messages.
- * Throws InputError for a missing file, for bytes that are no text and for a line of more than 16 MiB.
+ * The lines of a UTF-8 file from a place on, without their ends, blank ones left out. `what` says what the file is, for
+ * messages. Throws InputError for a missing file; a line that is no text or has more than 16 MiB throws where its text is
+ * asked for.
  */
-export async function* readLines(path: string, what: string, onProgress?: ReadProgress): AsyncGenerator<Line> {
+export async function* readLines(
+  path: string,
+  what: string,
+  onProgress?: ReadProgress,
+  from: LinePlace = { line: 0, byte: 0 },
+): AsyncGenerator<Line> {
   const utf8 = new TextDecoder('utf-8', { fatal: true });
-  let number = 0;
-  const decode = (bytes: Uint8Array): Line | undefined => {
-    number++;
-    let text: string;
-    try {
-      text = utf8.decode(bytes);
-    } catch {
-      throw new InputError(`${path}:${number}: the line is not UTF-8 text; expected ${what}.`);
-    }
-    return text.trim() === '' ? undefined : { text: text.endsWith('\r') ? text.slice(0, -1) : text, number };
-  };
+  let number = from.line;
+  let start = from.byte;
   let parts: Uint8Array[] = [];
   let length = 0;
   const add = (part: Uint8Array): void => {
     length += part.length;
-    if (length > MAX_LINE_BYTES)
-      throw new InputError(`${path}:${number + 1}: the line is longer than 16 MiB; expected ${what}.`);
-    if (part.length > 0) parts.push(part);
+    if (length > MAX_LINE_BYTES) parts = [];
+    else if (part.length > 0) parts.push(part);
   };
-  for await (const chunk of readChunks(path, what, onProgress)) {
-    let from = 0;
-    for (let to = chunk.indexOf(NEWLINE); to >= 0; to = chunk.indexOf(NEWLINE, from)) {
-      add(chunk.subarray(from, to));
-      const line = decode(parts.length === 1 ? parts[0] : Buffer.concat(parts));
-      parts = [];
-      length = 0;
-      from = to + 1;
+  /** The line that ends here; undefined for a blank one. */
+  const end = (): Line | undefined => {
+    number++;
+    const at = start;
+    start += length + 1;
+    const broken = (why: string): Line =>
+      new BrokenLine(number, at, start, `${path}:${number}: ${why}; expected ${what}.`);
+    try {
+      if (length > MAX_LINE_BYTES) return broken('the line is longer than 16 MiB');
+      const text = utf8.decode(parts.length === 1 ? parts[0] : Buffer.concat(parts));
+      if (text.trim() === '') return undefined;
+      return { text: text.endsWith('\r') ? text.slice(0, -1) : text, number, start: at, end: start };
+    } catch {
+      return broken('the line is not UTF-8 text');
+    } finally {
+      [parts, length] = [[], 0];
+    }
+  };
+  for await (const chunk of readChunks(path, what, onProgress, from.byte)) {
+    let at = 0;
+    for (let to = chunk.indexOf(NEWLINE); to >= 0; to = chunk.indexOf(NEWLINE, at)) {
+      add(chunk.subarray(at, to));
+      at = to + 1;
+      const line = end();
       if (line !== undefined) yield line;
     }
-    add(chunk.subarray(from));
+    add(chunk.subarray(at));
   }
-  const last = length > 0 ? decode(Buffer.concat(parts)) : undefined;
+  const last = length > 0 ? end() : undefined;
   if (last !== undefined) yield last;
 }
 
 /** The JSON value of a line. Throws InputError that names file and line. */
-export function parseLine(path: string, { text, number }: Line): unknown {
+export function parseLine(path: string, { text, number }: Pick<Line, 'text' | 'number'>): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {

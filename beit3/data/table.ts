@@ -1,7 +1,7 @@
 /** Tables that people keep: CSV or TSV with a header line, or one JSON object a line. Node only. */
 
 import { InputError } from '../../core/errors.js';
-import { type Line, parseLine, type ReadProgress, readLines } from './jsonl.js';
+import { isBroken, type Line, parseLine, type ReadProgress, readLines } from './jsonl.js';
 import { Fields } from './rows.js';
 
 const WHAT = 'a table: .csv or .tsv with a header line, or .jsonl';
@@ -12,42 +12,48 @@ const MAX_RECORD_LINES = 1000;
 export interface TableRow {
   /** File and line, for messages. */
   readonly where: string;
-  /** The texts of the first of these columns that the row has; none when it has none of them. */
+  /**
+   * The texts of the first of these columns that the row has; none when it has none of them. Throws InputError, with file
+   * and line, for a row that is none.
+   */
   texts(columns: readonly string[]): readonly string[];
 }
 
-/** The rows of a table. Throws InputError, with file and line, for what is none. */
+/** The rows of a table. Throws InputError, with file and line, for what is no table; broken rows say so when asked. */
 export async function* readTable(path: string, onProgress?: ReadProgress): AsyncGenerator<TableRow> {
   const lines = readLines(path, WHAT, onProgress);
   if (/\.(jsonl|ndjson)$/i.test(path)) {
-    for await (const line of lines)
-      yield jsonRow(new Fields(parseLine(path, line), `${path}:${line.number}`, 'the row'), path, line);
+    for await (const line of lines) yield jsonRow(path, line);
     return;
   }
   if (!/\.(csv|tsv)$/i.test(path)) throw new InputError(`${path} is no table by its name; expected ${WHAT}.`);
   let header: readonly string[] | undefined;
   let separator = '\t';
-  for await (const { text, number } of records(path, lines)) {
+  for await (const line of records(path, lines)) {
     if (!header) {
+      const { text } = line;
       if (/\.csv$/i.test(path)) separator = text.includes(',') || !text.includes(';') ? ',' : ';';
       header = cells(text.replace(/^\ufeff/, ''), separator).map((name) => name.trim().toLowerCase());
       const twice = header.find((name, i) => header?.indexOf(name) !== i);
       if (twice !== undefined) throw new InputError(`${path}: the column ${JSON.stringify(twice)} is there twice.`);
       continue;
     }
-    yield csvRow(header, cells(text, separator), `${path}:${number}`);
+    yield csvRow(header, separator, path, line);
   }
 }
 
-function csvRow(header: readonly string[], row: readonly string[], where: string): TableRow {
-  if (row.length !== header.length) {
-    throw new InputError(
-      `${where}: the row has ${row.length} columns, the header ${header.length}; put quotes around a cell that holds the separator.`,
-    );
-  }
+function csvRow(header: readonly string[], separator: string, path: string, line: Line): TableRow {
+  const where = `${path}:${line.number}`;
+  let parsed: readonly string[] | null = null;
   return {
     where,
     texts(columns) {
+      const row = (parsed ??= cells(line.text, separator));
+      if (row.length !== header.length) {
+        throw new InputError(
+          `${where}: the row has ${row.length} columns, the header ${header.length}; put quotes around a cell that holds the separator.`,
+        );
+      }
       const column = columns.find((name) => header.includes(name));
       const text = column === undefined ? '' : row[header.indexOf(column)].trim();
       return text === '' ? [] : [text];
@@ -55,10 +61,13 @@ function csvRow(header: readonly string[], row: readonly string[], where: string
   };
 }
 
-function jsonRow(fields: Fields, path: string, line: Line): TableRow {
+function jsonRow(path: string, line: Line): TableRow {
+  const where = `${path}:${line.number}`;
+  let parsed: Fields | null = null;
   return {
-    where: `${path}:${line.number}`,
+    where,
     texts(columns) {
+      const fields = (parsed ??= new Fields(parseLine(path, line), where, 'the row'));
       const column = columns.find((name) => fields.has(name) && !fields.isNull(name));
       if (column === undefined) return [];
       const value = fields.value(column);
@@ -74,17 +83,23 @@ function jsonRow(fields: Fields, path: string, line: Line): TableRow {
 
 /** Lines joined where a quoted cell goes over several. */
 async function* records(path: string, lines: AsyncIterable<Line>): AsyncGenerator<Line> {
-  let open: { texts: string[]; number: number } | undefined;
-  for await (const { text, number } of lines) {
+  let open: { texts: string[]; number: number; start: number } | undefined;
+  for await (const line of lines) {
+    const { number, start, end } = line;
+    if (!open && isBroken(line)) {
+      yield line;
+      continue;
+    }
+    const { text } = line;
     const quotes = text.split('"').length - 1;
     if (!open) {
-      if (quotes % 2 === 0) yield { text, number };
-      else open = { texts: [text], number };
+      if (quotes % 2 === 0) yield line;
+      else open = { texts: [text], number, start };
       continue;
     }
     open.texts.push(text);
     if (quotes % 2 === 1) {
-      yield { text: open.texts.join('\n'), number: open.number };
+      yield { text: open.texts.join('\n'), number: open.number, start: open.start, end };
       open = undefined;
     } else if (open.texts.length > MAX_RECORD_LINES) break;
   }

@@ -21,6 +21,7 @@ import {
   transpose,
 } from '../../core/ops/index.js';
 import { defaultGenerator, type GeneratorState } from '../../core/random.js';
+import { nextTurn } from '../../core/runtime.js';
 import type { Tensor } from '../../core/tensor.js';
 import { contrastiveLoss } from '../../nn/losses.js';
 import type { RetrievalBatch } from '../data/batch.js';
@@ -43,54 +44,71 @@ interface Features {
  * Adds to the parameters' gradients those of the contrastive loss of all pairs of `chunks` together. Features are computed
  * without a graph, the loss is differentiated down to them, then each chunk is run again, with the random numbers that it
  * had, and takes its part of that gradient on. The price is one more forward pass; one chunk alone is run as usual.
+ * The backend is waited for after each chunk, so that no more than one lies there.
  */
-export function cachedContrastiveGradients(model: Retrieval, chunks: readonly RetrievalBatch[]): ContrastiveResult {
+export async function cachedContrastiveGradients(
+  model: Retrieval,
+  chunks: readonly RetrievalBatch[],
+): Promise<ContrastiveResult> {
   if (chunks.length === 1) {
     return scope(() => {
       const features = featuresOf(model, chunks[0]);
-      const loss = contrastiveLoss(features.image, features.text, exp(model.logit_scale));
+      const loss = lossOf(model, features);
       backward(loss);
       return { loss: loss.detach(), accuracy: accuracyOf(features) };
     });
   }
+  const backend = backendOf(model);
   const generator = defaultGenerator();
   const states: GeneratorState[] = [];
-  return scope(() => {
-    const parts = chunks.map((chunk) => {
+  const parts: Features[] = [];
+  let all: Features | null = null;
+  const pause = async (): Promise<void> => {
+    await backend.sync();
+    await nextTurn();
+  };
+  try {
+    for (const chunk of chunks) {
       states.push(generator.state());
-      return scope(() => noGrad(() => featuresOf(model, chunk)));
-    });
-    const leaf = (name: keyof Features): Tensor =>
-      cat(
-        parts.map((part) => part[name]),
-        0,
-      )
-        .detach()
-        .requireGrad();
-    const all: Features = { image: leaf('image'), text: leaf('text') };
-    const loss = contrastiveLoss(all.image, all.text, exp(model.logit_scale));
-    backward(loss);
-    const after = generator.state();
-    try {
-      let row = 0;
-      for (const [i, chunk] of chunks.entries()) {
-        generator.restore(states[i]);
-        const [from, to] = [row, row + chunk.size];
-        row = to;
-        scope(() => {
-          const again = featuresOf(model, chunk);
-          const share = (name: keyof Features): Tensor =>
-            sum(mul(again[name], slice(all[name].grad as Tensor, 0, from, to)));
-          backward(add(share('image'), share('text')));
-        });
-      }
-    } finally {
-      generator.restore(after);
+      parts.push(scope(() => noGrad(() => featuresOf(model, chunk))));
+      await pause();
     }
-    const result = { loss: loss.detach(), accuracy: accuracyOf(all) };
-    for (const { grad } of [all.image, all.text]) grad?.dispose();
+    const { image, text } = (all = { image: leafOf(parts, 'image'), text: leafOf(parts, 'text') });
+    const result = scope(() => {
+      const loss = lossOf(model, { image, text });
+      backward(loss);
+      return { loss: loss.detach(), accuracy: accuracyOf({ image, text }) };
+    });
+    const after = generator.state();
+    let row = 0;
+    for (const [i, chunk] of chunks.entries()) {
+      generator.restore(states[i]);
+      const [from, to] = [row, row + chunk.size];
+      row = to;
+      scope(() => {
+        const again = featuresOf(model, chunk);
+        const share = (now: Tensor, whole: Tensor): Tensor => sum(mul(now, slice(whole.grad as Tensor, 0, from, to)));
+        backward(add(share(again.image, image), share(again.text, text)));
+      });
+      await pause();
+    }
+    generator.restore(after);
     return result;
+  } finally {
+    for (const features of all ? [...parts, all] : parts) for (const t of [features.image, features.text]) t.dispose();
+  }
+}
+
+/** The features of all chunks, to which the loss is differentiated. */
+function leafOf(parts: readonly Features[], name: keyof Features): Tensor {
+  return scope(() => {
+    const rows = parts.map((part) => part[name]);
+    return cat(rows, 0).detach().requireGrad();
   });
+}
+
+function lossOf(model: Retrieval, { image, text }: Features): Tensor {
+  return contrastiveLoss(image, text, exp(model.logit_scale));
 }
 
 function featuresOf(model: Retrieval, batch: RetrievalBatch): Features {

@@ -47,7 +47,7 @@ export class ItcTask implements SteppedTask<Chunks> {
     const { model, optimiser } = this;
     const files = chunks.flatMap((chunk) => chunk.files);
     model.train();
-    const made = cachedContrastiveGradients(model, chunks);
+    const made = await cachedContrastiveGradients(model, chunks);
     const [loss, acc] = [await takeItem(made.loss), await takeItem(made.accuracy)];
     if (!Number.isFinite(loss)) {
       optimiser.zeroGrad();

@@ -26,6 +26,42 @@ export interface MaskedLoss {
 
 export type MaskedLosses = Partial<Record<LossName, MaskedLoss>>;
 
+/** A kind of data of a batch: what it has of both, and under which names their losses go. */
+export interface MaskedKind {
+  readonly images: MaskedImages | null;
+  readonly texts: MaskedTexts | null;
+  readonly names: { readonly patches: LossName; readonly tokens: LossName };
+}
+
+/** The kinds of data that a batch has: pictures, texts, pairs. */
+export function kindsOf({ images, texts, pairs }: PretrainBatch): readonly MaskedKind[] {
+  const alone = { patches: 'image', tokens: 'text' } as const;
+  return [
+    ...(images ? [{ images, texts: null, names: alone }] : []),
+    ...(texts ? [{ images: null, texts, names: alone }] : []),
+    ...(pairs ? [{ ...pairs, names: { patches: 'pairImage', tokens: 'pairText' } as const }] : []),
+  ];
+}
+
+/** The losses of a kind, to be differentiated by `backward` of their weighted sum. */
+export function lossesOf(
+  model: Pretraining,
+  tokenizer: ImageTokenizer,
+  { images, texts, names }: MaskedKind,
+): MaskedLosses {
+  const { patches, tokens } = model.forward(images, texts);
+  return {
+    ...(patches && images ? { [names.patches]: compared(patches, codesOf(tokenizer, images, patches)) } : {}),
+    ...(tokens && texts ? { [names.tokens]: compared(tokens, wordsOf(texts, tokens)) } : {}),
+  };
+}
+
+/** The scalar that is differentiated. */
+export function weightedSum(losses: MaskedLosses, weights: LossWeights): Tensor {
+  const parts = Object.entries(losses).map(([name, { loss }]) => affine(loss, weights[name as LossName], 0));
+  return parts.reduce(add);
+}
+
 /**
  * Runs the kinds of data of a batch one after the other, so that activations are held of one at a time, and adds the
  * gradients of the weighted sum of their losses to those of the parameters. Only in `backwards: false` no gradient is made.
@@ -37,34 +73,18 @@ export function maskedLosses(
   { weights = EQUAL_WEIGHTS, backwards = true }: { readonly weights?: LossWeights; readonly backwards?: boolean } = {},
 ): MaskedLosses {
   const found: MaskedLosses = {};
-  const kinds: readonly (readonly [MaskedImages | null, MaskedTexts | null, LossName, LossName])[] = [
-    [batch.images, null, 'image', 'text'],
-    [null, batch.texts, 'image', 'text'],
-    [batch.pairs?.images ?? null, batch.pairs?.texts ?? null, 'pairImage', 'pairText'],
-  ];
-  for (const [images, texts, imageName, textName] of kinds) {
-    if (!images && !texts) continue;
+  for (const kind of kindsOf(batch)) {
     const made = scope(() => {
-      const run = () => {
-        const logits = model.forward(images, texts);
-        const patches =
-          logits.patches && images ? compared(logits.patches, codesOf(tokenizer, images, logits.patches)) : null;
-        const tokens = logits.tokens && texts ? compared(logits.tokens, wordsOf(texts, logits.tokens)) : null;
-        return { patches, tokens };
-      };
-      const { patches, tokens } = backwards ? run() : noGrad(run);
-      if (backwards) {
-        const parts = [
-          ...(patches ? [affine(patches.loss, weights[imageName], 0)] : []),
-          ...(tokens ? [affine(tokens.loss, weights[textName], 0)] : []),
-        ];
-        backward(parts.reduce(add));
-      }
-      const part = (p: MaskedLoss | null) => p && { loss: p.loss.detach(), accuracy: p.accuracy.detach() };
-      return { patches: part(patches), tokens: part(tokens) };
+      const losses = backwards ? lossesOf(model, tokenizer, kind) : noGrad(() => lossesOf(model, tokenizer, kind));
+      if (backwards) backward(weightedSum(losses, weights));
+      return Object.fromEntries(
+        Object.entries(losses).map(([name, { loss, accuracy }]) => [
+          name,
+          { loss: loss.detach(), accuracy: accuracy.detach() },
+        ]),
+      );
     });
-    if (made.patches) found[imageName] = made.patches;
-    if (made.tokens) found[textName] = made.tokens;
+    Object.assign(found, made);
   }
   return found;
 }

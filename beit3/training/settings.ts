@@ -16,6 +16,16 @@ export function recipeNamed<R extends { readonly name: string }>(recipes: readon
   throw new InputError(`There is no recipe ${JSON.stringify(name)}; the nearest is ${nearest(name, names)}.`);
 }
 
+/** Tells of texts that are cut: of the first by name, then of the count whenever it has grown tenfold. */
+export function namesCut(note: (text: string) => void, most: number): (where: string, tokens: number) => void {
+  let count = 0;
+  return (where, tokens) => {
+    count++;
+    if (count === 1) note(`Cut to ${most} tokens, as all texts are that are longer: ${where}, which has ${tokens}.`);
+    else if (Number.isInteger(Math.log10(count))) note(`${count} texts so far were cut to ${most} tokens.`);
+  };
+}
+
 /** Broken samples that are named one by one. */
 const MOST_NAMED = 100;
 

@@ -55,7 +55,7 @@ describe('image-text contrastive tuning', async () => {
     ]) {
       model.zeroGrad();
       const chunks = cuts.slice(1).map((to, i) => part(PAIRS, cuts[i], to));
-      const { loss, accuracy } = cachedContrastiveGradients(model, chunks);
+      const { loss, accuracy } = await cachedContrastiveGradients(model, chunks);
       assert.ok(Math.abs((await loss.item()) - (await whole.loss.item())) < 1e-5);
       const share = await accuracy.item();
       assert.ok(share >= 0 && share <= 1 && Math.abs(share * 12 - Math.round(share * 12)) < 1e-4);
@@ -76,7 +76,7 @@ describe('image-text contrastive tuning', async () => {
     const model = tinyModel('retrieval', { drop_path_rate: 0.5 });
     model.train();
     manualSeed(7);
-    const cached = cachedContrastiveGradients(model, chunks);
+    const cached = await cachedContrastiveGradients(model, chunks);
     const [loss, end] = [await cached.loss.item(), defaultGenerator().state()];
     const got = await gradientsOf(model);
     // The same pass with a graph of both chunks at once.

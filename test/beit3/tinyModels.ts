@@ -1,8 +1,14 @@
 /** Small checkpoints, tokenizers and photographs for the tests of pipelines and of the command line. */
 import { writeFile } from 'node:fs/promises';
 import sharp from 'sharp';
+import { writableTensors } from '../../beit3/checkpoint.js';
+import { parseConfig } from '../../beit3/config.js';
+import { Pretraining } from '../../beit3/pretrain/model.js';
 import { trainUnigram } from '../../beit3/tokenizer/index.js';
+import { exportWeights } from '../../beit3/training/export.js';
 import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
+import { Generator } from '../../core/random.js';
+import { Builder } from '../../nn/builder.js';
 import { fixture } from '../checkpoints/helpers.js';
 
 /** The weights of a dump of the reference as a checkpoint, with its config inside; `.pth` or `.safetensors` by name. */
@@ -30,6 +36,23 @@ export async function writeTinyCheckpoint(dump: string, path: string): Promise<s
     await file.close();
   }
   return path;
+}
+
+/** A pretrained checkpoint of fresh weights that learn, as `beit3 pretrain` leaves it. */
+export async function writeTinyPretrained(path: string, sizes: object): Promise<string> {
+  const config = parseConfig(sizes, 'the test');
+  const builder = new Builder({ generator: new Generator(3) });
+  const model = new Pretraining(builder, config, { codes: 16, initialisation: 'magneto' });
+  const [written] = await exportWeights(
+    path.replace(/\.\w+$/, ''),
+    'safetensors',
+    writableTensors(model.namedTensors()),
+    {
+      ...config,
+    },
+  );
+  model.dispose();
+  return written;
 }
 
 const SENTENCES = [

@@ -39,7 +39,7 @@ test('bench:dispatch prints and writes what a dispatch costs', () =>
   }));
 
 test('each explains itself, and refuses in a sentence what it cannot do', () => {
-  for (const name of ['kernels/main', 'dispatch', 'model', 'train', 'loader']) {
+  for (const name of ['kernels/main', 'dispatch', 'model', 'train', 'loader', 'stream']) {
     const help = run(name, '--help');
     assert.deepEqual([help.status, help.stderr], [0, '']);
     assert.match(help.stdout, /^npm run bench:\w+ -- \[FLAGS\]: .*\n\n {2}--/);

@@ -3,6 +3,7 @@ import type { Kernel, View } from '../../../core/backend.js';
 import type { AdamWStepAttrs } from '../../../core/ops/adamwStep.js';
 import { f32, f32x4, f64, i32, type Local } from '../assembler/index.js';
 import { sumLanes } from '../math.js';
+import type { WasmBlock } from '../memory/heap.js';
 import type { Runtime } from '../runtime.js';
 import { eachVector, element } from '../vectors.js';
 import { allFloat, count } from './views.js';
@@ -26,34 +27,42 @@ const FIELDS = {
   eps: 'f32',
 } as const;
 
-/** Writes tables of tensors and of chunks (tensor, first element); calls `use` with their addresses. */
-function withTables(
+interface Row {
+  readonly ints: readonly number[];
+  readonly floats: readonly number[];
+}
+
+/** Bytes of the tables for tensors of these sizes. */
+function tableBytes(sizes: readonly number[]): number {
+  return 4 * (sizes.length * ROW_WORDS + 2 * sizes.reduce((n, size) => n + Math.ceil(size / CHUNK), 0));
+}
+
+/** Writes tables of tensors and of chunks (tensor, first element) to an address; calls `use` with theirs. */
+function fillTables(
   rt: Runtime,
+  table: number,
   sizes: readonly number[],
-  row: (tensor: number) => { readonly ints: readonly number[]; readonly floats: readonly number[] },
+  row: (tensor: number) => Row,
   use: (table: number, chunkTable: number, chunks: number) => void,
 ): void {
-  const chunks = sizes.reduce((n, size) => n + Math.ceil(size / CHUNK), 0);
-  const tableWords = sizes.length * ROW_WORDS;
-  rt.temporary(4 * (tableWords + 2 * chunks) + 64, (table) => {
-    const { i32: ints, f32: floats } = rt.heap;
-    let at = table / 4 + tableWords;
-    sizes.forEach((size, tensor) => {
-      const base = table / 4 + tensor * ROW_WORDS;
-      const values = row(tensor);
-      values.ints.forEach((x, i) => {
-        ints[base + i] = x;
-      });
-      values.floats.forEach((x, i) => {
-        floats[base + values.ints.length + i] = x;
-      });
-      for (let start = 0; start < size; start += CHUNK) {
-        ints[at++] = tensor;
-        ints[at++] = start;
-      }
+  const { i32: ints, f32: floats } = rt.heap;
+  const chunkTable = table / 4 + sizes.length * ROW_WORDS;
+  let at = chunkTable;
+  sizes.forEach((size, tensor) => {
+    const base = table / 4 + tensor * ROW_WORDS;
+    const values = row(tensor);
+    values.ints.forEach((x, i) => {
+      ints[base + i] = x;
     });
-    use(table, table + 4 * tableWords, chunks);
+    values.floats.forEach((x, i) => {
+      floats[base + values.ints.length + i] = x;
+    });
+    for (let start = 0; start < size; start += CHUNK) {
+      ints[at++] = tensor;
+      ints[at++] = start;
+    }
   });
+  use(table, 4 * chunkTable, (at - chunkTable) / 2);
 }
 
 const adamwKernel = (rt: Runtime) =>
@@ -83,45 +92,87 @@ const adamwKernel = (rt: Runtime) =>
     });
   });
 
+/** Elements of parked moments that are brought here at a time. */
+const PIECE = 1 << 18;
+
 export function adamwStep(rt: Runtime): Kernel {
+  const { heap } = rt;
   return {
     plan(inputs, attrs) {
       const { count: n, lr, weightDecay, beta1, beta2, eps, step, maxNorm } = attrs as AdamWStepAttrs;
       const { scale = 1, skipNonFinite = false, copies = false } = attrs as AdamWStepAttrs;
       if (copies || !allFloat(inputs)) return null;
-      const views = inputs.slice(0, 4 * n) as View[];
+      const [parameters, gradients, firsts, seconds] = [0, 1, 2, 3].map(
+        (k) => inputs.slice(k * n, (k + 1) * n) as View[],
+      );
+      const states = [...firsts, ...seconds].map(({ block }) => block as WasmBlock);
+      const sizes = parameters.map((p) => count(p.shape));
+      const norm = inputs[4 * n] ?? null;
       return () => {
-        const given = inputs[4 * n];
         // Everything before has been computed by now.
-        if (skipNonFinite && given && !Number.isFinite(rt.heap.f32[rt.address(given) / 4])) return;
-        const correction1 = 1 - beta1 ** step;
-        const correction2 = Math.sqrt(1 - beta2 ** step);
-        const sizes = views.slice(0, n).map((p) => count(p.shape));
-        const row = (i: number) => ({
-          ints: [...[0, 1, 2, 3].map((k) => rt.address(views[i + k * n])), sizes[i]],
-          floats: [lr[i] / correction1, 1 - lr[i] * weightDecay[i], correction2],
-        });
-        withTables(rt, sizes, row, (table, chunkTable, chunks) => {
-          const norm = maxNorm > 0 ? rt.addressOf(inputs[4 * n] ?? null) : 0;
-          adamwKernel(rt)(
-            {
-              table,
-              chunkTable,
-              norm,
-              maxNorm,
-              unscale: 1 / scale,
-              beta1,
-              beta2,
-              rest1: 1 - beta1,
-              rest2: 1 - beta2,
-              eps,
-            },
-            chunks,
-          );
+        if (skipNonFinite && norm && !Number.isFinite(heap.f32[rt.address(norm) / 4])) return;
+        const numbers = { maxNorm, unscale: 1 / scale, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, eps };
+        const floats = (i: number): number[] => [
+          lr[i] / (1 - beta1 ** step),
+          1 - lr[i] * weightDecay[i],
+          Math.sqrt(1 - beta2 ** step),
+        ];
+        const kernel = adamwKernel(rt);
+        // All memory is taken before anything is held, since states may have to make room for it.
+        rt.temporary(tableBytes(sizes) + 8 * PIECE + 64, (memory) => {
+          heap.hold(states);
+          const launch = (rows: readonly Row[], lengths: readonly number[]): void =>
+            fillTables(
+              rt,
+              memory + 8 * PIECE,
+              lengths,
+              (i) => rows[i],
+              (table, chunkTable, chunks) => {
+                kernel({ table, chunkTable, norm: maxNorm > 0 ? rt.addressOf(norm) : 0, ...numbers }, chunks);
+              },
+            );
+          const isHere = (i: number): boolean => [firsts, seconds].every((views) => !parkedIn(views[i]));
+          const here = sizes.map((_, i) => i).filter(isHere);
+          const row = (i: number): Row => {
+            const ints = [parameters, gradients, firsts, seconds].map((views) => rt.address(views[i]));
+            return { ints: [...ints, sizes[i]], floats: floats(i) };
+          };
+          const lengths = here.map((i) => sizes[i]);
+          if (here.length > 0) launch(here.map(row), lengths);
+          for (let i = 0; i < n; i++) {
+            if (isHere(i)) continue;
+            for (let from = 0; from < sizes[i]; from += PIECE) {
+              const length = Math.min(PIECE, sizes[i] - from);
+              const moments = [firsts[i], seconds[i]].map((view, k) =>
+                pieceOf(rt, view, from, length, memory + 4 * PIECE * k),
+              );
+              const ints = [parameters[i], gradients[i]].map((view) => rt.address(view) + 4 * from);
+              launch(
+                [{ ints: [...ints, ...moments.map(({ address }) => address), length], floats: floats(i) }],
+                [length],
+              );
+              for (const { putBack } of moments) putBack();
+            }
+          }
+          heap.release(states);
         });
       };
     },
   };
+}
+
+function parkedIn({ block }: View): Uint8Array | null {
+  return (block as WasmBlock).parked;
+}
+
+/** Elements of moments where kernels can reach them: in place, or copied to `free` from where they are parked. */
+function pieceOf(rt: Runtime, view: View, from: number, length: number, free: number) {
+  const parked = parkedIn(view);
+  if (!parked) return { address: rt.address(view) + 4 * from, putBack: () => {} };
+  const start = 4 * (view.offset + from);
+  const { u8 } = rt.heap;
+  u8.set(parked.subarray(start, start + 4 * length), free);
+  return { address: free, putBack: () => parked.set(u8.subarray(free, free + 4 * length), start) };
 }
 
 const NORM_FIELDS = { table: 'i32', chunkTable: 'i32', partial: 'i32' } as const;
@@ -154,12 +205,14 @@ export function globalNorm(rt: Runtime): Kernel {
       return ([y]) => {
         const sizes = views.map((x) => count(x.shape));
         const row = (i: number) => ({ ints: [rt.address(views[i]), sizes[i]], floats: [] });
-        withTables(rt, sizes, row, (table, chunkTable, chunks) => {
-          rt.temporary(8 * chunks, (partial) => {
-            normKernel(rt)({ table, chunkTable, partial }, chunks);
-            let total = 0;
-            for (const part of rt.heap.f64.subarray(partial / 8, partial / 8 + chunks)) total += part;
-            rt.heap.f32[rt.address(y) / 4] = Math.sqrt(total);
+        rt.temporary(tableBytes(sizes), (memory) => {
+          fillTables(rt, memory, sizes, row, (table, chunkTable, chunks) => {
+            rt.temporary(8 * chunks, (partial) => {
+              normKernel(rt)({ table, chunkTable, partial }, chunks);
+              let total = 0;
+              for (const part of rt.heap.f64.subarray(partial / 8, partial / 8 + chunks)) total += part;
+              rt.heap.f32[rt.address(y) / 4] = Math.sqrt(total);
+            });
           });
         });
       };

@@ -1,5 +1,5 @@
 /** Training data that is read as it comes: pictures, texts and pairs. Node only. */
-export { openPairs, type PairStreamOptions } from './pairs.js';
+export { countPairs, openPairs, type PairStreamOptions } from './pairs.js';
 export { openPictures } from './pictures.js';
 export { expandBraces } from './shards.js';
 export type { ShuffleOptions } from './shuffled.js';

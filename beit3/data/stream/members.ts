@@ -5,16 +5,33 @@ import { shardBytes } from './shards.js';
 import type { Place, Record } from './shuffled.js';
 import { readTar } from './tar.js';
 
-/** Everything of one name: `000012.jpg`, `000012.txt` and `000012.json`. */
+/** The bytes of a member; only how many there are where they are too many; null where there is no such member. */
+type Bytes = Uint8Array | number | null;
+
+/** Everything of one name: `000012.jpg`, `000012.txt` and `000012.json`. There are many, so that it is small. */
 export interface MemberGroup {
-  readonly where: string;
-  readonly picture: { readonly name: string; readonly bytes: Uint8Array } | null;
-  readonly text: Uint8Array | null;
-  readonly json: Uint8Array | null;
+  readonly shard: string;
+  /** Of the picture; what all names begin with where there is none. */
+  readonly name: string;
+  readonly picture: Bytes;
+  readonly text: Bytes;
+  /** Not read where there is a text before it. */
+  readonly json: Bytes;
 }
 
-const PICTURE = /\.(jpe?g|png|webp|gif|avif|tiff?)$/i;
-const KIND = /\.([^./]+)$/;
+type Kind = 'picture' | 'text' | 'json';
+
+/** Larger members are passed over. */
+const MOST_BYTES: { readonly [kind in Kind]: number } = { picture: 128 << 20, text: 1 << 20, json: 16 << 20 };
+const KINDS: ReadonlyMap<string, Kind> = new Map([
+  ...['jpg', 'jpeg', 'png', 'webp', 'gif', 'avif', 'tif', 'tiff'].map((ending) => [ending, 'picture'] as const),
+  ['txt', 'text'],
+  ['json', 'json'],
+]);
+
+function kindOf(name: string): Kind | null {
+  return KINDS.get(name.slice(name.lastIndexOf('.') + 1).toLowerCase()) ?? null;
+}
 
 /** The part of a member's path before the first dot of its last part. */
 function keyOf(name: string): string {
@@ -23,65 +40,90 @@ function keyOf(name: string): string {
   return dot < 0 ? name : name.slice(0, dot);
 }
 
-/** The groups of a shard from a place (the byte of a header) on. */
-export async function* readGroups(shard: string, [from = 0]: Place): AsyncGenerator<Record<MemberGroup>> {
-  const wants = (name: string): boolean => PICTURE.test(name) || /\.(txt|json)$/i.test(name);
+/** The groups of a shard from a place (the byte of a header) on, with those `kinds` of members alone. */
+export async function* readGroups(
+  shard: string,
+  [from = 0]: Place,
+  kinds: readonly Kind[] = ['picture', 'text', 'json'],
+): AsyncGenerator<Record<MemberGroup>> {
   let key: string | null = null;
-  let parts = new Map<string, { name: string; bytes: Uint8Array }>();
-  const group = (next: number): Record<MemberGroup> => {
-    const picture = parts.get('picture') ?? null;
-    const bytes = [...parts.values()].reduce((n, part) => n + part.bytes.length, 0);
-    const where = `${shard}: ${picture?.name ?? key}`;
-    const record = { where, picture, text: parts.get('txt')?.bytes ?? null, json: parts.get('json')?.bytes ?? null };
-    return { record, next: [next], bytes };
+  let found: { -readonly [field in keyof MemberGroup]: MemberGroup[field] } | null = null;
+  let bytesFound = 0;
+  const isNeeded = (kind: Kind | null, name: string): kind is Kind =>
+    kind !== null && kinds.includes(kind) && !(kind === 'json' && found?.text != null && keyOf(name) === key);
+  const most = (name: string): number => {
+    const kind = kindOf(name);
+    return isNeeded(kind, name) ? MOST_BYTES[kind] : -1;
   };
-  for await (const { name, bytes, start } of readTar(shardBytes(shard, from), shard, { from, wants })) {
+  let end = from;
+  for await (const { name, size, bytes, start, next } of readTar(shardBytes(shard, from), shard, { from, most })) {
     const own = keyOf(name);
     if (own !== key) {
-      if (key !== null && parts.size > 0) yield group(start);
-      key = own;
-      parts = new Map();
+      if (found) yield { record: found, next: [start], bytes: bytesFound };
+      [key, found, bytesFound] = [own, null, 0];
     }
-    if (bytes === null) continue;
-    const kind = PICTURE.test(name) ? 'picture' : (KIND.exec(name)?.[1].toLowerCase() ?? '');
-    parts.set(kind, { name, bytes });
+    end = next;
+    const kind = kindOf(name);
+    if (!isNeeded(kind, name)) continue;
+    found ??= { shard, name: own, picture: null, text: null, json: null };
+    found[kind] = bytes ?? size;
+    bytesFound += bytes?.length ?? 0;
+    if (kind === 'picture') found.name = name;
   }
-  // Nothing lies behind the last: a place that no archive has.
-  if (parts.size > 0) yield group(Number.MAX_SAFE_INTEGER);
+  if (found) yield { record: found, next: [end], bytes: bytesFound };
+}
+
+/** Where a group comes from, for messages. */
+export function placeOf({ shard, name }: MemberGroup): string {
+  return `${shard}: ${name}`;
+}
+
+/** The bytes of a member of a group. Throws InputError where they are too many. */
+function bytesOf(group: MemberGroup, kind: Kind): Uint8Array | null {
+  const bytes = group[kind];
+  if (typeof bytes !== 'number') return bytes;
+  throw new InputError(
+    `${placeOf(group)}: the ${kind} has ${bytes} bytes, more than the ${MOST_BYTES[kind]} that are read.`,
+  );
 }
 
 /** The picture of a group. Throws InputError where there is none, or what is no picture. */
-export function pictureOf({ picture, where }: MemberGroup): Uint8Array {
-  if (picture === null) throw new InputError(`${where}: there is no picture of this name.`);
-  if (readImageHeader(picture.bytes) === undefined)
-    throw new InputError(`${where}: the picture is empty or of no known kind.`);
-  return picture.bytes;
+export function pictureOf(group: MemberGroup): Uint8Array {
+  const bytes = bytesOf(group, 'picture');
+  if (bytes === null) throw new InputError(`${placeOf(group)}: there is no picture of this name.`);
+  if (readImageHeader(bytes) === undefined)
+    throw new InputError(`${placeOf(group)}: the picture is empty or of no known kind.`);
+  return bytes;
 }
 
 /** What is said of the picture: the .txt, or `caption` of the .json. Throws InputError where nothing is. */
-export function captionOf({ text, json, where }: MemberGroup): string {
-  const said = text === null ? captionIn(json, where) : decoded(text, where);
-  if (said.trim() === '') throw new InputError(`${where}: there is no text of this name.`);
+export function captionOf(group: MemberGroup): string {
+  const text = bytesOf(group, 'text');
+  const said = text ? decoded(text, group) : captionIn(group);
+  if (said.trim() === '') throw new InputError(`${placeOf(group)}: there is no text of this name.`);
   return said.trim();
 }
 
-function captionIn(json: Uint8Array | null, where: string): string {
+function captionIn(group: MemberGroup): string {
+  const json = bytesOf(group, 'json');
   if (json === null) return '';
   let value: unknown;
   try {
-    value = JSON.parse(decoded(json, where));
+    value = JSON.parse(decoded(json, group));
   } catch (error) {
     if (error instanceof InputError) throw error;
-    throw new InputError(`${where}: the .json beside it is not valid.`);
+    throw new InputError(`${placeOf(group)}: the .json beside it is not valid.`);
   }
   const caption = typeof value === 'object' && value !== null ? (value as { caption?: unknown }).caption : undefined;
   return typeof caption === 'string' ? caption : '';
 }
 
-function decoded(bytes: Uint8Array, where: string): string {
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function decoded(bytes: Uint8Array, group: MemberGroup): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return utf8.decode(bytes);
   } catch {
-    throw new InputError(`${where}: the text beside it is not UTF-8.`);
+    throw new InputError(`${placeOf(group)}: the text beside it is not UTF-8.`);
   }
 }

@@ -1,13 +1,12 @@
 /** Streams of pictures: folders of image files and tar shards. Node only. */
 import { InputError } from '../../../core/errors.js';
 import { unreadable } from '../jsonl.js';
-import { type MemberGroup, pictureOf, readGroups } from './members.js';
-import { findShards, isAddress } from './shards.js';
+import { type MemberGroup, pictureOf, placeOf, readGroups } from './members.js';
+import { findShards, isAddress, isTar } from './shards.js';
 import { type RecordSource, ShuffledStream, type ShuffleOptions } from './shuffled.js';
 import type { ImageSample, SampleStream } from './stream.js';
 
 const PICTURE = /\.(jpe?g|png|webp|gif|avif|tiff?)$/i;
-export const TAR = /\.tar$/i;
 const WHAT = 'pictures: a folder of image files, or .tar shards';
 
 /** All picture files below a folder, sorted. */
@@ -38,7 +37,7 @@ export async function openPictures(
     const isFolder = !isAddress(pattern) && (await stat(pattern).catch(() => null))?.isDirectory() === true;
     const inside = isFolder ? await picturesBelow(pattern) : [];
     if (inside.length > 0) files.push(...inside);
-    else for (const shard of await findShards([pattern], TAR, WHAT)) (TAR.test(shard) ? shards : files).push(shard);
+    else for (const shard of await findShards([pattern], /\.tar$/i, WHAT)) (isTar(shard) ? shards : files).push(shard);
   }
   if (shards.length > 0 && files.length > 0)
     throw new InputError(`${patterns.join(', ')}: expected either picture files or .tar shards, not both.`);
@@ -51,8 +50,8 @@ export async function openPictures(
 function archived(shards: readonly string[]): RecordSource<MemberGroup, ImageSample> {
   return {
     shards,
-    read: (shard, from) => readGroups(shards[shard], from),
-    sample: (group) => ({ picture: pictureOf(group), where: group.where }),
+    read: (shard, from) => readGroups(shards[shard], from, ['picture']),
+    sample: (group) => ({ picture: pictureOf(group), where: placeOf(group) }),
   };
 }
 

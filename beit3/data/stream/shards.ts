@@ -5,9 +5,25 @@ import { unreadable } from '../jsonl.js';
 const MOST_SHARDS = 1_000_000;
 /** A connection that breaks is taken up again so many times in a row. */
 const TRIES = 5;
-const CHUNK = 1 << 18;
+/** Of a file that are read at once. */
+const CHUNK = 1 << 20;
+
+const COMPRESSED = /\.(gz|tgz|zst|bz2|xz|lz4|zip)$/i;
+
+/** Why a compressed file is refused: of it, nothing can be read without all that lies before. */
+export function compressed(path: string): InputError {
+  return new InputError(`${path} is compressed; unpack it first, so that reading can go on in its middle.`);
+}
 
 export const isAddress = (shard: string): boolean => /^https?:\/\//i.test(shard);
+
+/** Whether a file or an address (which may end in a query) names an archive. */
+export const isTar = (shard: string): boolean => /\.tar$/i.test(nameOf(shard));
+
+/** A path, or an address without its query. */
+function nameOf(shard: string): string {
+  return isAddress(shard) ? shard.replace(/[?#].*$/s, '') : shard;
+}
 
 /** `a{00..02}b` -> a00b, a01b, a02b; `{x,y}` too. Throws InputError for more than a million. */
 export function expandBraces(pattern: string): string[] {
@@ -37,6 +53,7 @@ export async function findShards(patterns: readonly string[], fits: RegExp, what
   const found: string[] = [];
   for (const pattern of patterns) {
     for (const path of expandBraces(pattern)) {
+      if (COMPRESSED.test(nameOf(path))) throw compressed(path);
       if (isAddress(path)) {
         found.push(path);
         continue;
@@ -64,20 +81,40 @@ function escaped(part: string): string {
   return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
-/** The bytes of a file or an address from byte `from` on. Throws InputError where they cannot be had. */
+/**
+ * The bytes of a file or an address from byte `from` on, in chunks that hold what they do until the next is asked for.
+ * Throws InputError where they cannot be had.
+ */
 export function shardBytes(shard: string, from = 0): AsyncGenerator<Uint8Array> {
   return isAddress(shard) ? fetched(shard, from) : fileBytes(shard, from);
 }
 
 async function* fileBytes(path: string, from: number): AsyncGenerator<Uint8Array> {
-  const { createReadStream } = await import('node:fs');
-  const stream = createReadStream(path, { start: from, highWaterMark: CHUNK });
+  const { open } = await import('node:fs/promises');
+  const refuse = (error: unknown): never => unreadable(path, 'a file of training data', error);
+  const handle = await open(path).catch(refuse);
+  // One is read into while the other is used.
+  let [full, empty] = [new Uint8Array(CHUNK), new Uint8Array(CHUNK)];
+  let at = from;
+  const begin = (buffer: Uint8Array) => {
+    const reading = handle.read(buffer, 0, CHUNK, at);
+    // Whoever asks for the chunk hears of it; nobody may.
+    reading.catch(() => {});
+    return reading;
+  };
+  let ahead = begin(full);
   try {
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) yield chunk;
-  } catch (error) {
-    unreadable(path, 'a file of training data', error);
+    while (true) {
+      const { bytesRead } = await ahead.catch(refuse);
+      if (bytesRead === 0) return;
+      at += bytesRead;
+      ahead = begin(empty);
+      yield full.subarray(0, bytesRead);
+      [full, empty] = [empty, full];
+    }
   } finally {
-    stream.destroy();
+    await ahead.catch(() => {});
+    await handle.close();
   }
 }
 
@@ -97,6 +134,9 @@ async function* fetched(address: string, from: number): AsyncGenerator<Uint8Arra
         if (response.status < 500) throw refused;
         throw new Error(refused.message);
       }
+      const said = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1];
+      if (response.status === 206 && said !== undefined && Number(said) !== at)
+        throw new InputError(`Cannot fetch ${address}: the server gives bytes from ${said} on, not from ${at}.`);
       let toSkip = response.status === 206 ? 0 : at;
       for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
         const part = chunk.subarray(Math.min(toSkip, chunk.length));

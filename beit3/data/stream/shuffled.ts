@@ -46,12 +46,19 @@ interface Cursor {
   readonly index: number;
 }
 
-/** Records that are shuffled together. */
+/** A shard that is being read, and where it stands. */
+interface Reading<R> {
+  cursor: Cursor;
+  readonly records: AsyncIterator<Record<R>>;
+}
+
+/** Records that are shuffled together, all of one epoch. */
 interface Block<R> {
   readonly start: Cursor;
   readonly end: Cursor;
-  /** In the order in which they are given, with their epochs. */
-  readonly records: readonly { readonly record: R; readonly epoch: number }[];
+  readonly epoch: number;
+  /** In the order in which they are given; those that were given are let go. */
+  readonly records: (R | null)[];
 }
 
 const BUFFER = 1000;
@@ -74,9 +81,11 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
   #block: Block<R> | null = null;
   #given = 0;
   #ahead: Promise<Block<R>> | null = null;
-  #reading: { readonly cursor: Cursor; readonly records: AsyncIterator<Record<R>> } | null = null;
+  #reading: Reading<R> | null = null;
   #isClosed = false;
   #start: Cursor = { epoch: 0, shard: 0, place: [], index: 0 };
+  /** The order that was drawn last. */
+  #order: { readonly epoch: number; readonly shards: readonly number[] } | null = null;
   /** Records found in the epoch under way. */
   #found = 0;
   readonly #options: Required<Omit<ShuffleOptions, 'onSkip'>> & Pick<ShuffleOptions, 'onSkip'>;
@@ -93,7 +102,7 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
   }
 
   get epoch(): number {
-    return this.#block?.records[Math.max(0, this.#given - 1)]?.epoch ?? this.#start.epoch;
+    return this.#block?.epoch ?? this.#start.epoch;
   }
 
   async next(): Promise<S> {
@@ -105,7 +114,9 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
         this.#block = block;
         continue;
       }
-      const { record, epoch } = this.#block.records[this.#given++];
+      const { records, epoch } = this.#block;
+      const record = records[this.#given] as R;
+      records[this.#given++] = null;
       try {
         return this.source.sample(record, epoch);
       } catch (error) {
@@ -141,6 +152,7 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
     this.#given = given as number;
     if (this.#block && this.#given > this.#block.records.length)
       throw new InputError('The data is not what it was when training was saved; begin anew with --resume none.');
+    this.#block?.records.fill(null, 0, this.#given);
     if (this.#block) this.#ahead = this.#begin(this.#block.end);
   }
 
@@ -171,54 +183,62 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
 
   async #fill(start: Cursor): Promise<Block<R>> {
     const { buffer, bufferBytes, seed } = this.#options;
-    const records: { record: R; epoch: number }[] = [];
+    const records: R[] = [];
     let bytes = 0;
     let cursor = start;
+    let epochOfRecords = start.epoch;
     while (records.length < buffer && bytes < bufferBytes && !this.#isClosed) {
-      const shards = this.#shardsOf(cursor.epoch);
-      if (cursor.shard >= shards.length) {
-        if (this.#found === 0 && cursor.epoch > start.epoch)
+      const { epoch, shard, index } = cursor;
+      const shards = this.#shardsOf(epoch);
+      if (shard >= shards.length) {
+        if (this.#found === 0 && epoch > start.epoch)
           throw new InputError(`There is no record in ${this.source.shards[0]} and the other files of this kind.`);
         this.#found = 0;
-        cursor = { epoch: cursor.epoch + 1, shard: 0, place: [], index: 0 };
+        cursor = { epoch: epoch + 1, shard: 0, place: [], index: 0 };
         // A buffer holds records of one epoch.
         if (records.length > 0) break;
         continue;
       }
-      const reading = await this.#readerAt(cursor, shards[cursor.shard]);
-      const step = await reading.next().catch((error: unknown) => {
+      const reading = this.#readerAt(cursor) ?? (await this.#open(cursor, shards[shard]));
+      let step: IteratorResult<Record<R>> | null = null;
+      try {
+        step = await reading.records.next();
+      } catch (error) {
         if (!(error instanceof InputError)) throw error;
         // The rest of a damaged shard is lost, and nothing else.
         this.#skip(error.message);
-        return { done: true } as const;
-      });
-      if (step.done) {
+      }
+      if (!step || step.done) {
         await this.#stopReading();
-        cursor = { epoch: cursor.epoch, shard: cursor.shard + 1, place: [], index: 0 };
+        cursor = { epoch, shard: shard + 1, place: [], index: 0 };
         continue;
       }
       const { record, next, bytes: size } = step.value;
-      if (this.#isOwn(cursor.index)) {
-        records.push({ record, epoch: cursor.epoch });
+      if (this.#isOwn(index)) {
+        records.push(record);
+        epochOfRecords = epoch;
         bytes += size;
         this.#found++;
       }
-      cursor = { ...cursor, place: next, index: cursor.index + 1 };
-      this.#reading = { cursor, records: reading };
+      cursor = { epoch, shard, place: next, index: index + 1 };
+      reading.cursor = cursor;
     }
+    const block = { start, end: cursor, epoch: epochOfRecords };
+    if (buffer === 1) return { ...block, records };
     const order = generatorOf(seed, 'order', start.epoch, hashOf(start)).permutation(records.length);
-    const isPlain = buffer === 1;
-    return { start, end: cursor, records: isPlain ? records : Array.from(order, (i) => records[i]) };
+    return { ...block, records: Array.from(order, (i) => records[i]) };
   }
 
-  /** The reader that stands at a cursor, or a new one. */
-  async #readerAt(cursor: Cursor, shard: number): Promise<AsyncIterator<Record<R>>> {
+  /** What is being read, if it stands at a cursor. */
+  #readerAt(cursor: Cursor): Reading<R> | null {
     const at = this.#reading;
-    if (at && sameCursor(at.cursor, cursor)) return at.records;
+    return at && sameCursor(at.cursor, cursor) ? at : null;
+  }
+
+  async #open(cursor: Cursor, shard: number): Promise<Reading<R>> {
     await this.#stopReading();
-    const records = this.source.read(shard, cursor.place)[Symbol.asyncIterator]();
-    this.#reading = { cursor, records };
-    return records;
+    this.#reading = { cursor, records: this.source.read(shard, cursor.place)[Symbol.asyncIterator]() };
+    return this.#reading;
   }
 
   async #stopReading(): Promise<void> {
@@ -233,10 +253,13 @@ export class ShuffledStream<R, S> implements SampleStream<S> {
 
   /** Shards of this process in an epoch, in their order. */
   #shardsOf(epoch: number): readonly number[] {
+    if (this.#order?.epoch === epoch) return this.#order.shards;
     const { rank, worldSize, seed } = this.#options;
     // A purpose that no block uses; equal for all processes.
     const order = Array.from(generatorOf(seed, 'mix', epoch, 0).permutation(this.source.shards.length));
-    return this.#sharesShards() ? order.filter((_, i) => i % worldSize === rank) : order;
+    const shards = this.#sharesShards() ? order.filter((_, i) => i % worldSize === rank) : order;
+    this.#order = { epoch, shards };
+    return shards;
   }
 
   #isOwn(index: number): boolean {

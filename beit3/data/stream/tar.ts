@@ -3,25 +3,28 @@
  * Archives come from anywhere: sizes are bounded, and nothing is ever written where a name says.
  */
 import { InputError } from '../../../core/errors.js';
+import { compressed } from './shards.js';
 
 const BLOCK = 512;
-/** Larger members are passed over. */
-export const MOST_MEMBER_BYTES = 128 << 20;
 /** Of the records that hold long names. */
 const MOST_HEADER_BYTES = 1 << 20;
 
 /** A regular file of an archive. */
 export interface TarMember {
   readonly name: string;
-  /** Null for one that is too large, or that `wants` refused. */
+  readonly size: number;
+  /** Null for one that is larger than it may be. */
   readonly bytes: Uint8Array | null;
-  /** Place of its first header in the archive. */
+  /** Places of its first header in the archive, and of what lies behind it. */
   readonly start: number;
+  readonly next: number;
 }
+
+const NOTHING = new Uint8Array(0);
 
 /** Takes bytes from chunks, in whatever pieces these come. */
 class ByteQueue {
-  #chunk: Uint8Array = new Uint8Array(0);
+  #chunk: Uint8Array = NOTHING;
   #at = 0;
   /** Bytes taken or passed over so far. */
   taken = 0;
@@ -31,33 +34,50 @@ class ByteQueue {
     this.#chunks = chunks[Symbol.asyncIterator]();
   }
 
-  /** The next bytes; fewer only at the end. */
+  /** The next bytes where they lie, for now, if they lie there together. */
+  glance(count: number): Uint8Array | null {
+    const end = this.#at + count;
+    if (end > this.#chunk.length) return null;
+    const bytes = this.#chunk.subarray(this.#at, end);
+    this.#at = end;
+    this.taken += count;
+    return bytes;
+  }
+
+  /** The next bytes, in memory of their own; fewer only at the end. */
   async take(count: number): Promise<Uint8Array> {
     const out = new Uint8Array(count);
-    const got = await this.#walk(count, (part, at) => out.set(part, at));
-    return got === count ? out : out.subarray(0, got);
-  }
-
-  skip(count: number): Promise<number> {
-    return this.#walk(count, () => {});
-  }
-
-  async #walk(count: number, use: (part: Uint8Array, at: number) => void): Promise<number> {
     let done = 0;
-    while (done < count) {
-      if (this.#at === this.#chunk.length) {
-        const next = await this.#chunks.next();
-        if (next.done) break;
-        [this.#chunk, this.#at] = [next.value, 0];
-        continue;
-      }
+    while (done < count && (this.#at < this.#chunk.length || (await this.#more()))) {
       const part = this.#chunk.subarray(this.#at, this.#at + count - done);
-      use(part, done);
+      out.set(part, done);
       this.#at += part.length;
       done += part.length;
     }
     this.taken += done;
+    return done === count ? out : out.slice(0, done);
+  }
+
+  /** Passes over bytes; gives how many there were. */
+  async skip(count: number): Promise<number> {
+    let done = 0;
+    while (done < count && (this.#at < this.#chunk.length || (await this.#more()))) {
+      const part = Math.min(count - done, this.#chunk.length - this.#at);
+      this.#at += part;
+      done += part;
+    }
+    this.taken += done;
     return done;
+  }
+
+  /** Goes on to the next chunk that is not empty; false at the end. */
+  async #more(): Promise<boolean> {
+    do {
+      const next = await this.#chunks.next();
+      if (next.done) return false;
+      [this.#chunk, this.#at] = [next.value, 0];
+    } while (this.#chunk.length === 0);
+    return true;
   }
 
   async close(): Promise<void> {
@@ -65,29 +85,56 @@ class ByteQueue {
   }
 }
 
-const text = (bytes: Uint8Array): string => {
-  const end = bytes.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
-};
+const utf8 = new TextDecoder();
+const BLANK = 32;
+const [ZERO, SEVEN] = [48, 55];
+
+/** A text of at most `length` bytes, up to its first zero. */
+function textAt(block: Uint8Array, at: number, length: number): string {
+  const zero = block.indexOf(0, at);
+  const end = zero < 0 || zero > at + length ? at + length : zero;
+  return end === at ? '' : utf8.decode(block.subarray(at, end));
+}
 
 /** A number in octal digits, or in binary where the first bit is set (GNU). NaN for neither. */
-function numberOf(field: Uint8Array): number {
-  if (field[0] & 0x80) return field.slice(1).reduce((n, byte) => n * 256 + byte, field[0] & 0x7f);
-  const digits = text(field).trim();
-  return /^[0-7]*$/.test(digits) ? Number.parseInt(digits || '0', 8) : Number.NaN;
+function numberAt(block: Uint8Array, at: number, length: number): number {
+  const end = at + length;
+  let value = block[at] & 0x7f;
+  if (block[at] & 0x80) {
+    for (let i = at + 1; i < end; i++) value = value * 256 + block[i];
+    return value;
+  }
+  value = 0;
+  let i = at;
+  while (i < end && block[i] === BLANK) i++;
+  for (; i < end && block[i] >= ZERO && block[i] <= SEVEN; i++) value = value * 8 + block[i] - ZERO;
+  while (i < end && block[i] === BLANK) i++;
+  return i === end || block[i] === 0 ? value : Number.NaN;
 }
 
 /** Whether the sum in the header is that of its bytes, its own field counted as blanks. */
 function isHeader(block: Uint8Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? 32 : block[i];
-  return numberOf(block.subarray(148, 156)) === sum;
+  let sum = 8 * BLANK;
+  for (let i = 0; i < 148; i++) sum += block[i];
+  for (let i = 156; i < BLOCK; i++) sum += block[i];
+  return numberAt(block, 148, 8) === sum;
+}
+
+function isZero(block: Uint8Array): boolean {
+  return block.every((byte) => byte === 0);
+}
+
+/** The path in a header; POSIX keeps the beginning of a long one in a field of its own. */
+function pathIn(header: Uint8Array): string {
+  const own = textAt(header, 0, 100);
+  const isPosix = header[345] !== 0 && textAt(header, 257, 6) === 'ustar';
+  return isPosix ? `${textAt(header, 345, 155)}/${own}` : own;
 }
 
 /** The settings of a pax record: `length key=value\n`. */
 function paxOf(bytes: Uint8Array): Map<string, string> {
   const found = new Map<string, string>();
-  for (const line of new TextDecoder().decode(bytes).split('\n')) {
+  for (const line of utf8.decode(bytes).split('\n')) {
     const match = /^\d+ ([^=]+)=(.*)$/s.exec(line);
     if (match) found.set(match[1], match[2]);
   }
@@ -95,13 +142,14 @@ function paxOf(bytes: Uint8Array): Map<string, string> {
 }
 
 /**
- * The regular files of an archive whose bytes come in `chunks`, which begin at its byte `from` (a header). `wants` spares
- * what is not needed. Throws InputError for what is no archive, or is damaged or cut off.
+ * The regular files of an archive whose bytes come in `chunks`, which begin at its byte `from` (a header). `most` says how
+ * many bytes are read of a file at most; a larger one is passed over. Throws InputError for what is no archive, or is
+ * damaged or cut off.
  */
 export async function* readTar(
   chunks: AsyncIterable<Uint8Array>,
   name: string,
-  { from = 0, wants = () => true }: { readonly from?: number; readonly wants?: (name: string) => boolean } = {},
+  { from = 0, most }: { readonly from?: number; readonly most: (name: string) => number },
 ): AsyncGenerator<TarMember> {
   const queue = new ByteQueue(chunks);
   const cutOff = (): InputError =>
@@ -110,15 +158,16 @@ export async function* readTar(
   let start = from;
   try {
     while (true) {
-      const header = await queue.take(BLOCK);
+      const header = queue.glance(BLOCK) ?? (await queue.take(BLOCK));
       // Two blocks of zeros end an archive; many writers leave them out.
-      if (header.length === 0 || header.every((byte) => byte === 0)) return;
+      if (header.length === 0 || (header[0] === 0 && isZero(header))) return;
+      if (start === 0 && header[0] === 0x1f && header[1] === 0x8b) throw compressed(name);
       if (header.length < BLOCK) throw cutOff();
       if (!isHeader(header)) {
         const at = from + queue.taken - BLOCK;
         throw new InputError(`${name} is no tar archive, or damaged at byte ${at}; expected a header there.`);
       }
-      const size = long.size ?? numberOf(header.subarray(124, 136));
+      const size = long.size ?? numberAt(header, 124, 12);
       if (!Number.isSafeInteger(size) || size < 0)
         throw new InputError(`${name} is damaged: a member has no size at byte ${from + queue.taken - BLOCK}.`);
       const kind = String.fromCharCode(header[156]);
@@ -127,7 +176,7 @@ export async function* readTar(
         if (size > MOST_HEADER_BYTES) throw new InputError(`${name} is damaged: a name of ${size} bytes.`);
         const bytes = await queue.take(size);
         if (bytes.length + (await queue.skip(padding)) < size + padding) throw cutOff();
-        if (kind === 'L') long.name = text(bytes);
+        if (kind === 'L') long.name = textAt(bytes, 0, size);
         else {
           const pax = paxOf(bytes);
           const said = pax.get('size');
@@ -136,16 +185,17 @@ export async function* readTar(
         continue;
       }
       const isFile = kind === '0' || kind === '\0' || kind === '7';
-      const prefix = text(header.subarray(257, 262)) === 'ustar' ? text(header.subarray(345, 500)) : '';
-      const own = text(header.subarray(0, 100));
-      const path = long.name ?? (prefix === '' ? own : `${prefix}/${own}`);
+      const path = long.name ?? pathIn(header);
       long = {};
-      const isTaken = isFile && size <= MOST_MEMBER_BYTES && wants(path);
-      const bytes = isTaken ? await queue.take(size) : null;
-      const passed = bytes?.length ?? (await queue.skip(size));
-      if (passed + (await queue.skip(padding)) < size + padding) throw cutOff();
-      if (isFile) yield { name: path, bytes, start };
-      start = from + queue.taken;
+      const isTaken = isFile && size <= most(path);
+      // What lies there together costs no waiting.
+      const bytes = isTaken ? (queue.glance(size)?.slice() ?? (await queue.take(size))) : null;
+      const rest = padding + (isTaken ? 0 : size);
+      if (bytes && bytes.length < size) throw cutOff();
+      if (!queue.glance(rest) && (await queue.skip(rest)) < rest) throw cutOff();
+      const next = from + queue.taken;
+      if (isFile) yield { name: path, size, bytes, start, next };
+      start = next;
     }
   } finally {
     await queue.close();

@@ -1,7 +1,7 @@
 /** Streams of texts: files of one text a line, packed to a length. Node only. */
 import { InputError } from '../../../core/errors.js';
 import type { Tokenizer } from '../../tokenizer/index.js';
-import { readLines } from '../jsonl.js';
+import { type Line, parseLine, readLines } from '../jsonl.js';
 import { findShards } from './shards.js';
 import { type Place, type Record, type RecordSource, ShuffledStream, type ShuffleOptions } from './shuffled.js';
 import type { SampleStream, TextSample } from './stream.js';
@@ -28,57 +28,70 @@ export async function openTexts(
   const shards = await findShards(patterns, TEXT, WHAT);
   const stray = shards.find((shard) => !TEXT.test(shard));
   if (stray !== undefined) throw new InputError(`${stray} holds no texts by its name; expected ${WHAT}.`);
-  const source: RecordSource<TextSample, TextSample> = {
+  const source: RecordSource<TextSample | InputError, TextSample> = {
     shards,
     read: (shard, from) => packed(shards[shard], from, tokenizer, length - 2),
-    sample: (record) => record,
+    sample: (record) => {
+      if (record instanceof InputError) throw record;
+      return record;
+    },
   };
   return new ShuffledStream(source, options);
 }
 
-/** Stretches of `length` tokens; a place is a line, from 0, and a token in it. The rest at the end of a file is given too. */
+/**
+ * Stretches of `length` tokens; a place is a line, from 0, a token in it, and the byte where the line begins. The rest
+ * before a broken line and at the end of a file is given too.
+ */
 async function* packed(
   path: string,
-  [line = 0, token = 0]: Place,
+  [line = 0, token = 0, byte = 0]: Place,
   tokenizer: Tokenizer,
   length: number,
-): AsyncGenerator<Record<TextSample>> {
+): AsyncGenerator<Record<TextSample | InputError>> {
   const isJson = !/\.txt$/i.test(path);
   let ids: number[] = [];
   let first = line + 1;
-  let at = 0;
-  for await (const { text, number } of readLines(path, WHAT)) {
-    at = number;
-    if (number - 1 < line) continue;
-    const own = tokenizer.encode(isJson ? textOf(text, path, number) : text).ids;
+  let end: Place = [line, token, byte];
+  const given = (tokens: readonly number[], next: Place): Record<TextSample> => {
+    const record = { tokens: Int32Array.from(tokens), where: `${path}:${first}` };
+    return { record, next, bytes: 4 * length };
+  };
+  for await (const now of readLines(path, WHAT, undefined, { line, byte })) {
+    const { number, start } = now;
+    let own: readonly number[];
+    try {
+      own = tokenizer.encode(isJson ? textOf(now, path) : now.text).ids;
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      if (ids.length > 0) yield given(ids, [number - 1, 0, start]);
+      ids = [];
+      end = [number, 0, now.end];
+      yield { record: error, next: end, bytes: 0 };
+      continue;
+    }
     let from = number - 1 === line ? token : 0;
     if (ids.length > 0 && from === 0) ids.push(tokenizer.endId);
     else if (ids.length === 0) first = number;
+    end = [number, 0, now.end];
     while (ids.length + own.length - from >= length) {
       const taken = Math.max(0, length - ids.length);
-      const tokens = Int32Array.from([...ids, ...own.slice(from, from + taken)].slice(0, length));
+      const tokens = [...ids, ...own.slice(from, from + taken)].slice(0, length);
       from += taken;
       ids = [];
       // A line that is used up is passed over next time.
-      const next = from < own.length ? [number - 1, from] : [number, 0];
-      yield { record: { tokens, where: `${path}:${first}` }, next, bytes: 4 * length };
+      yield given(tokens, from < own.length ? [number - 1, from, start] : end);
       first = number;
       if (from >= own.length) break;
     }
     ids.push(...own.slice(from));
   }
-  if (ids.length > 0)
-    yield { record: { tokens: Int32Array.from(ids), where: `${path}:${first}` }, next: [at, 0], bytes: 4 * length };
+  if (ids.length > 0) yield given(ids, end);
 }
 
-function textOf(line: string, path: string, number: number): string {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    throw new InputError(`${path}:${number} is not valid JSON.`);
-  }
+function textOf(line: Line, path: string): string {
+  const value = parseLine(path, line);
   const text = typeof value === 'string' ? value : (value as { text?: unknown } | null)?.text;
   if (typeof text === 'string') return text;
-  throw new InputError(`${path}:${number}: expected a string, or an object with "text".`);
+  throw new InputError(`${path}:${line.number}: expected a string, or an object with "text".`);
 }
