@@ -106,6 +106,34 @@ export class StoredTensor implements TensorEntry {
   }
 }
 
+/** A tensor whose float32 values are made of those of others when they are asked for. */
+export class MadeTensor implements TensorEntry {
+  readonly dtype = 'float32';
+  readonly byteLength: number;
+  readonly #make: () => Promise<Float32Array>;
+
+  constructor(
+    readonly name: string,
+    readonly shape: readonly number[],
+    make: () => Promise<Float32Array>,
+  ) {
+    this.byteLength = shape.reduce((a, b) => a * b, 4);
+    this.#make = make;
+  }
+
+  async read(into?: Uint8Array): Promise<Uint8Array> {
+    const bytes = bytesView(await this.#make());
+    if (into === undefined) return bytes;
+    into.set(bytes);
+    return into.subarray(0, bytes.length);
+  }
+
+  async stream(write: ChunkWriter): Promise<void> {
+    const bytes = await this.read();
+    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) await write(bytes.subarray(at, at + CHUNK_BYTES), at);
+  }
+}
+
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
   let expected = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
