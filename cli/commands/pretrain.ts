@@ -14,7 +14,7 @@ import type { Args } from '../args.js';
 import { type Command, type Context, inGroup } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
-import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
+import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
 import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
 
 const MAX_CONFIG_BYTES = 1 << 20;
@@ -130,15 +130,7 @@ export const command: Command = {
       exportFormat: args.choice('export-format', ['safetensors', 'pth'] as const),
     } as const;
     const { result, code } = await course(args, context, (rest) => pretrain({ ...options, ...rest }));
-    if (context.wantsJson) context.json(result);
-    else {
-      if (result.model !== null) {
-        context.out(`After ${grouped(result.steps)} steps: ${result.model}`);
-        context.out(`Next: beit3 finetune TASK --data DIR --output DIR --checkpoint ${result.model}`);
-      }
-      if (result.checkpoint !== null) context.out(`Training checkpoint: ${result.checkpoint}`);
-      context.out(`Log: ${result.log}`);
-    }
+    report(context, result, (model) => `beit3 finetune TASK --data DIR --output DIR --checkpoint ${model}`);
     return code;
   },
 };
