@@ -106,32 +106,26 @@ export class StoredTensor implements TensorEntry {
   }
 }
 
-/** A tensor whose float32 values are made of those of others when they are asked for. */
-export class MadeTensor implements TensorEntry {
-  readonly dtype = 'float32';
-  readonly byteLength: number;
-  readonly #make: () => Promise<Float32Array>;
+/** An entry under another name. */
+export function renamedEntry(entry: TensorEntry, name: string): TensorEntry {
+  const { dtype, shape, byteLength } = entry;
+  return { name, dtype, shape, byteLength, read: (into) => entry.read(into), stream: (write) => entry.stream(write) };
+}
 
-  constructor(
-    readonly name: string,
-    readonly shape: readonly number[],
-    make: () => Promise<Float32Array>,
-  ) {
-    this.byteLength = shape.reduce((a, b) => a * b, 4);
-    this.#make = make;
-  }
-
-  async read(into?: Uint8Array): Promise<Uint8Array> {
-    const bytes = bytesView(await this.#make());
+/** A float32 entry whose values are computed each time they are asked for. */
+export function computedEntry(
+  name: string,
+  shape: readonly number[],
+  compute: () => Promise<Float32Array>,
+): TensorEntry {
+  const byteLength = shape.reduce((a, b) => a * b, 1) * itemBytes('float32');
+  const read = async (into?: Uint8Array): Promise<Uint8Array> => {
+    const bytes = bytesView(await compute());
     if (into === undefined) return bytes;
     into.set(bytes);
     return into.subarray(0, bytes.length);
-  }
-
-  async stream(write: ChunkWriter): Promise<void> {
-    const bytes = await this.read();
-    for (let at = 0; at < bytes.length; at += CHUNK_BYTES) await write(bytes.subarray(at, at + CHUNK_BYTES), at);
-  }
+  };
+  return { name, dtype: 'float32', shape, byteLength, read, stream: async (write) => write(await read(), 0) };
 }
 
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {

@@ -1,24 +1,19 @@
 /** Visual tokenizers from checkpoint files, and back. */
-import {
-  openCheckpoint,
-  type SourceLike,
-  type TensorEntry,
-  writePth,
-  writeSafetensors,
-} from '../../checkpoints/index.js';
+import { type Checkpoint, openCheckpoint, type SourceLike } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { makeFilled, parseJson, writableTensors } from '../checkpoint.js';
+import { exportWeights } from '../training/export.js';
 import { describeVqKd, parseVqKdConfig, type VqKdConfig } from './config.js';
 import { VqKd } from './vqkd.js';
 
 /** Width of an attention head in the official tokenizers. */
 const HEAD_WIDTH = 64;
 
-/** The sizes of a tokenizer: those inside the file, else those that its tensors have. Throws InputError for another file. */
+/** The sizes of a tokenizer: those that its tensors have, and for the rest those of the config `inside` the file. Throws InputError for another file. */
 export function inferVqKd(
   tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  metadata: Readonly<Record<string, string>>,
+  inside: Readonly<Record<string, unknown>>,
   source: string,
 ): VqKdConfig {
   const shape = (name: string, rank: number): readonly number[] => {
@@ -50,14 +45,21 @@ export function inferVqKd(
     code_dim: width,
     decoder_out_dim: teacher,
   };
-  const inside = metadata.config === undefined ? {} : parseJson(metadata.config, `The config inside ${source}`);
-  const given = typeof inside === 'object' && inside !== null ? (inside as Record<string, unknown>) : {};
-  if (inferred.num_heads === undefined && given.num_heads === undefined)
+  if (inferred.num_heads === undefined && inside.num_heads === undefined)
     throw new InputError(`${source} does not tell how many attention heads its width of ${D} has.`);
   // What the tensors tell cannot be otherwise.
   const told = Object.fromEntries(Object.entries(inferred).filter(([, value]) => value !== undefined));
   const { num_heads: heads, ...certain } = told;
-  return parseVqKdConfig({ num_heads: heads, ...given, ...certain }, source);
+  return parseVqKdConfig({ num_heads: heads, ...inside, ...certain }, source);
+}
+
+/** The same of an open checkpoint, `.safetensors` or `.pth`. */
+export function vqkdConfigOf({ tensors, metadata, extra }: Checkpoint, source: string): VqKdConfig {
+  const text = metadata.config ?? extra.config;
+  // Other programs may keep anything under this name.
+  const isOurs = typeof text === 'string' && text.trimStart().startsWith('{');
+  const inside = isOurs ? (parseJson(text, `The config inside ${source}`) as Record<string, unknown>) : {};
+  return inferVqKd(tensors, inside, source);
 }
 
 /** Loads a tokenizer, an official one or one that was trained here, in evaluation mode. Throws InputError for another file. */
@@ -68,9 +70,8 @@ export async function loadVqKd(
   const checkpoint = await openCheckpoint(source);
   try {
     const name = typeof source === 'string' ? source : 'The tokenizer';
-    const config = inferVqKd(checkpoint.tensors, checkpoint.metadata, name);
-    const entries = new Map<string, TensorEntry>(checkpoint.tensors);
-    const { model } = await makeFilled((b) => new VqKd(b, config), entries, name, options);
+    const config = vqkdConfigOf(checkpoint, name);
+    const { model } = await makeFilled((b) => new VqKd(b, config), checkpoint.tensors, name, options);
     model.eval();
     return { model, config };
   } finally {
@@ -78,11 +79,13 @@ export async function loadVqKd(
   }
 }
 
-/** Writes a tokenizer under the official names: `.safetensors` with the config inside, or a `.pth`. */
-export async function saveVqKd(model: VqKd, config: VqKdConfig, path: string): Promise<void> {
-  const tensors = writableTensors(model.namedTensors());
-  const text = JSON.stringify(describeVqKd(config));
-  if (path.endsWith('.safetensors')) await writeSafetensors(path, tensors, { format: 'pt', config: text });
-  else if (/\.pth?$/.test(path)) await writePth(path, tensors, { extra: { config: text } });
-  else throw new InputError(`Cannot tell the format of ${path}: expected a name that ends in .safetensors or .pth.`);
+/** Writes a tokenizer under the official names, as `<path>.safetensors` or `<path>.pth` with the config inside; gives the path. */
+export async function saveVqKd(
+  model: VqKd,
+  config: VqKdConfig,
+  path: string,
+  format: 'safetensors' | 'pth' = 'safetensors',
+): Promise<string> {
+  const [written] = await exportWeights(path, format, writableTensors(model.namedTensors()), describeVqKd(config));
+  return written;
 }

@@ -1,6 +1,4 @@
 /** The settings with which visual tokenizers are trained, and the recipes that give many at once. */
-import { InputError } from '../../core/errors.js';
-import { nearest } from '../../core/nearest.js';
 import { OFFICIAL_TOKENIZERS } from './config.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
@@ -100,11 +98,3 @@ export const VQKD_RECIPES: readonly VqKdRecipe[] = [
     },
   },
 ];
-
-/** Throws InputError, which names the nearest, for a recipe that there is not. */
-export function findVqKdRecipe(name: string): VqKdRecipe {
-  const found = VQKD_RECIPES.find((recipe) => recipe.name === name);
-  if (found) return found;
-  const names = VQKD_RECIPES.map((recipe) => recipe.name);
-  throw new InputError(`There is no recipe ${JSON.stringify(name)}; the nearest is ${nearest(name, names)}.`);
-}

@@ -9,6 +9,7 @@ import { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import { generatorOf } from '../data/loader/random.js';
 import { NotFinite } from '../training/notFinite.js';
+import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { VqKdBatch, VqKdStep } from './batches.js';
 import type { VqKdConfig } from './config.js';
@@ -100,10 +101,9 @@ export class VqKdTask implements SteppedTask<VqKdStep> {
       throw new NotFinite(`The loss is ${numbers.loss}`, step, batch.files);
     }
     const { clipGrad } = this.settings;
-    const norm = this.optimiser.step({ lr, maxNorm: clipGrad > 0 ? clipGrad : Number.POSITIVE_INFINITY }) as Tensor;
+    const norm = this.optimiser.step({ lr, maxNorm: clipGrad > 0 ? clipGrad : Number.POSITIVE_INFINITY });
     this.optimiser.zeroGrad();
-    const gradNorm = await norm.item();
-    norm.dispose();
+    const gradNorm = await takeItem(norm);
     if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
     const { isFull, ...use } = await this.model.meter.add(ids, step * ids.length);
     if (isFull) this.#warn(use, step + 1);
@@ -154,11 +154,12 @@ function pixelsOf({ images, size, side }: VqKdBatch, { encoder }: VqKd): Tensor 
 }
 
 /** Reads and frees. */
-async function readLosses({ ids, ...scalars }: VqKdLosses) {
-  const [loss, reconstruction, commitment] = await Promise.all(
-    [scalars.loss, scalars.reconstruction, scalars.commitment].map((t) => t.item()),
-  );
-  const codes = (await ids.data()) as Int32Array;
-  for (const t of [ids, ...Object.values(scalars)]) t.dispose();
-  return { loss, reconstruction, commitment, ids: codes };
+async function readLosses({ ids, loss, reconstruction, commitment }: VqKdLosses) {
+  try {
+    const codes = (await ids.data()) as Int32Array;
+    const scalars = [await takeItem(loss), await takeItem(reconstruction), await takeItem(commitment)];
+    return { loss: scalars[0], reconstruction: scalars[1], commitment: scalars[2], ids: codes };
+  } finally {
+    ids.dispose();
+  }
 }

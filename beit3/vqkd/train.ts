@@ -6,20 +6,19 @@ import { Generator, manualSeed } from '../../core/random.js';
 import { Builder } from '../../nn/builder.js';
 import { openPictures } from '../data/stream/index.js';
 import { pretrainingTransform } from '../pretrain/loader.js';
-import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
+import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
+import { mergeSettings, namesSkipped, recipeNamed } from '../training/settings.js';
 import { gridOf } from '../vit/config.js';
 import { vqkdSteps } from './batches.js';
 import { saveVqKd } from './checkpoint.js';
 import { describeVqKd, parseVqKdConfig, type VqKdConfig } from './config.js';
 import { FeatureFiles, plainTransform } from './features.js';
-import { DEFAULT_RECIPE, findVqKdRecipe, OFFICIAL, type VqKdSettings } from './settings.js';
+import { DEFAULT_RECIPE, OFFICIAL, VQKD_RECIPES, type VqKdSettings } from './settings.js';
 import { VqKdTask } from './task.js';
 import { loadTeacher } from './teachers/load.js';
 import type { Teacher, TeacherSizes } from './teachers/teacher.js';
 
-export interface TrainVqKdOptions {
-  /** Folder for all that the run makes. */
-  readonly output: string;
+export interface TrainVqKdOptions extends CourseOptions {
   /** Pictures: folders, files or .tar shards. */
   readonly images: readonly string[];
   /** Checkpoint of the teacher; see `loadTeacher`. Either this or `features`. */
@@ -37,13 +36,6 @@ export interface TrainVqKdOptions {
   readonly workers?: number;
   readonly backend?: Backend;
   readonly exportFormat?: 'safetensors' | 'pth';
-  readonly stopAfter?: number;
-  readonly saveFreq?: number;
-  readonly keep?: number;
-  readonly resume?: string;
-  readonly logDir?: string | null;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: RunEvent) => void;
   readonly onLoading?: (done: number, total: number) => void;
 }
 
@@ -51,9 +43,6 @@ export interface TrainVqKdResult extends RunResult {
   /** The exported tokenizer; null when interrupted. */
   readonly model: string | null;
 }
-
-/** Broken pictures that are named one by one. */
-const MOST_NAMED = 100;
 
 /**
  * Trains a visual tokenizer (VQ-KD), and leaves in `output` training checkpoints, the log, and the tokenizer under the
@@ -71,15 +60,13 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
     teacherLayer,
     onEvent = () => {},
   } = options;
-  const { exportFormat = 'safetensors' } = options;
   if (images.length === 0) throw new InputError('There is nothing to train on; give --images.');
   if ((teacherFile === undefined) === (featureFiles.length === 0))
     throw new InputError(
       'A tokenizer learns from a teacher; give either its checkpoint with --teacher, or its features with --features.',
     );
-  const recipe = findVqKdRecipe(options.recipe ?? DEFAULT_RECIPE);
-  const given = Object.fromEntries(Object.entries(options.settings ?? {}).filter(([, value]) => value !== undefined));
-  const settings: VqKdSettings = { ...OFFICIAL, ...recipe.settings, ...given };
+  const recipe = recipeNamed(VQKD_RECIPES, options.recipe ?? DEFAULT_RECIPE);
+  const settings = mergeSettings(OFFICIAL, recipe.settings, options.settings ?? {});
   const sizes = { ...recipe.model, ...options.model };
   const wanted = parseVqKdConfig(sizes, 'The tokenizer');
   const backend = options.backend ?? defaultBackend();
@@ -100,10 +87,8 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
     const config = fitted(sizes, wanted, source, teacherFile ?? featureFiles[0]);
     const { seed, batch: size, startBatches, shuffleBuffer: buffer, minCrop, colorJitter } = settings;
     manualSeed(seed);
-    let skipped = 0;
-    const onSkip = (reason: string): void => {
-      if (++skipped <= MOST_NAMED) onEvent({ type: 'note', text: `Skipped: ${reason}` });
-    };
+    const note = (text: string): void => onEvent({ type: 'note', text });
+    const onSkip = namesSkipped(note);
     const side = config.encoder.img_size;
     const transform = features ? plainTransform(side) : pretrainingTransform(side, minCrop, colorJitter);
     const { workers } = options;
@@ -111,8 +96,7 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
     const data = vqkdSteps(stream, { size, startBatches, features, transform, seed, workers, onSkip });
     try {
       const builder = new Builder({ backend, generator: new Generator(seed) });
-      const onNote = (text: string): void => onEvent({ type: 'note', text });
-      const task = new VqKdTask(builder, config, teacher, data, settings, onNote);
+      const task = new VqKdTask(builder, config, teacher, data, settings, note);
       owned.push(task);
       const { lr, minLr, warmupSteps, steps, ...rest } = settings;
       const { kind } = source;
@@ -132,9 +116,7 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
       });
       if (result.interrupted) return { ...result, model: null };
       const { join } = await import('node:path');
-      const path = join(output, `model.${exportFormat}`);
-      await saveVqKd(task.tokenizer, config, path);
-      return { ...result, model: path };
+      return { ...result, model: await saveVqKd(task.tokenizer, config, join(output, 'model'), options.exportFormat) };
     } finally {
       await data.close();
     }

@@ -1,5 +1,5 @@
 /** CLIP as Hugging Face names its parts (`openai/clip-vit-base-patch16`), under OpenAI's names. */
-import { MadeTensor, readFloat32, type TensorEntry } from '../../../checkpoints/index.js';
+import { computedEntry, readFloat32, type TensorEntry } from '../../../checkpoints/index.js';
 
 /** What stands there -> what OpenAI says. */
 const NAMES: readonly (readonly [RegExp, string])[] = [
@@ -44,7 +44,7 @@ export function openAiNames(tensors: ReadonlyMap<string, TensorEntry>): Map<stri
 function joined(parts: readonly TensorEntry[]): TensorEntry {
   const [first] = parts;
   const [rows, ...rest] = first.shape;
-  return new MadeTensor(first.name, [rows * parts.length, ...rest], async () => {
+  return computedEntry(first.name, [rows * parts.length, ...rest], async () => {
     const size = first.shape.reduce((a, b) => a * b, 1);
     const values = new Float32Array(size * parts.length);
     for (const [i, part] of parts.entries()) await readFloat32(part, values.subarray(i * size, (i + 1) * size));
@@ -54,7 +54,7 @@ function joined(parts: readonly TensorEntry[]): TensorEntry {
 
 function transposed(entry: TensorEntry): TensorEntry {
   const [rows, columns] = entry.shape;
-  return new MadeTensor(entry.name, [columns, rows], async () => {
+  return computedEntry(entry.name, [columns, rows], async () => {
     const values = await readFloat32(entry);
     return values.map((_, i) => values[(i % rows) * columns + Math.floor(i / rows)]);
   });

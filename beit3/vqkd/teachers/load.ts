@@ -1,7 +1,7 @@
 /** Teachers from checkpoint files, told apart by their tensors. */
 import {
   type Checkpoint,
-  MadeTensor,
+  computedEntry,
   openCheckpoint,
   readFloat32,
   resizePositions,
@@ -150,5 +150,5 @@ function resized(
   if (shape[axis] === rows) return tensors;
   const make = async () =>
     resizePositions(await readFloat32(entry), shape[axis], shape[axis + 1], rows, 1, grid + SPREAD);
-  return new Map(tensors).set(name, new MadeTensor(name, shape.with(axis, rows), make));
+  return new Map(tensors).set(name, computedEntry(name, shape.with(axis, rows), make));
 }
