@@ -5,28 +5,23 @@ import { InputError } from '../../core/errors.js';
 import { makeFilled, parseJson, writableTensors } from '../checkpoint.js';
 import { exportWeights } from '../training/export.js';
 import { describeVqKd, parseVqKdConfig, type VqKdConfig } from './config.js';
+import { layersBelow, shapesOf } from './shapes.js';
 import { VqKd } from './vqkd.js';
 
 /** Width of an attention head in the official tokenizers. */
 const HEAD_WIDTH = 64;
 
-/** The sizes of a tokenizer: those that its tensors have, and for the rest those of the config `inside` the file. Throws InputError for another file. */
-export function inferVqKd(
-  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
-  inside: Readonly<Record<string, unknown>>,
-  source: string,
-): VqKdConfig {
-  const shape = (name: string, rank: number): readonly number[] => {
-    const found = tensors.get(name)?.shape;
-    if (found?.length === rank) return found;
-    throw new InputError(
-      `${source} is no VQ-KD tokenizer: it has no ${name} of ${rank} axes; give a file such as vqkd_encoder_base_decoder_3x768x12_clip-d5036aa7.pth.`,
-    );
-  };
-  const depth = (part: string): number => {
-    const pattern = new RegExp(`^${part}\\.blocks\\.(\\d{1,4})\\.`);
-    return [...tensors.keys()].reduce((most, name) => Math.max(most, Number(pattern.exec(name)?.[1] ?? -1) + 1), 0);
-  };
+/** The sizes of a tokenizer: those that its tensors have, and for the rest those of the config inside. Throws InputError for another file. */
+export function vqkdConfigOf({ tensors, metadata, extra }: Checkpoint, source: string): VqKdConfig {
+  const text = metadata.config ?? extra.config;
+  // Other programs may keep anything under this name.
+  const isOurs = typeof text === 'string' && text.trimStart().startsWith('{');
+  const inside = isOurs ? (parseJson(text, `The config inside ${source}`) as Record<string, unknown>) : {};
+  const shape = shapesOf(
+    tensors,
+    `${source} is no VQ-KD tokenizer`,
+    'give a file such as vqkd_encoder_base_decoder_3x768x12_clip-d5036aa7.pth',
+  );
   const [D, , patch] = shape('encoder.patch_embed.proj.weight', 4);
   const [, positions] = shape('encoder.pos_embed', 3);
   const [codes, width] = shape('quantize.embedding.weight', 2);
@@ -37,8 +32,8 @@ export function inferVqKd(
     img_size: grid * patch,
     patch_size: patch,
     embed_dim: D,
-    encoder_depth: depth('encoder'),
-    decoder_depth: depth('decoder'),
+    encoder_depth: layersBelow(tensors, 'encoder.blocks.'),
+    decoder_depth: layersBelow(tensors, 'decoder.blocks.'),
     num_heads: D % HEAD_WIDTH === 0 ? D / HEAD_WIDTH : undefined,
     mlp_ratio: hidden / D,
     n_code: codes,
@@ -51,15 +46,6 @@ export function inferVqKd(
   const told = Object.fromEntries(Object.entries(inferred).filter(([, value]) => value !== undefined));
   const { num_heads: heads, ...certain } = told;
   return parseVqKdConfig({ num_heads: heads, ...inside, ...certain }, source);
-}
-
-/** The same of an open checkpoint, `.safetensors` or `.pth`. */
-export function vqkdConfigOf({ tensors, metadata, extra }: Checkpoint, source: string): VqKdConfig {
-  const text = metadata.config ?? extra.config;
-  // Other programs may keep anything under this name.
-  const isOurs = typeof text === 'string' && text.trimStart().startsWith('{');
-  const inside = isOurs ? (parseJson(text, `The config inside ${source}`) as Record<string, unknown>) : {};
-  return inferVqKd(tensors, inside, source);
 }
 
 /** Loads a tokenizer, an official one or one that was trained here, in evaluation mode. Throws InputError for another file. */

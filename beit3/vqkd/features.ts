@@ -14,8 +14,8 @@ import { parseJson } from '../checkpoint.js';
 import { eachPicture } from '../data/stream/index.js';
 import { StreamedPictures, stacked } from '../data/stream/queue.js';
 import type { ImageSample } from '../data/stream/stream.js';
-import type { TransformSpec } from '../data/transforms/index.js';
 import { expectFinite } from '../finite.js';
+import { plainTransform } from './pictures.js';
 import { TEACHER_KINDS, type Teacher, type TeacherSizes } from './teachers/teacher.js';
 
 /** Where a file says whose features it holds. */
@@ -23,15 +23,6 @@ const KEY = 'azulejo_features';
 const MOST_SIDE = 1 << 13;
 /** The largest float16. */
 const MOST_HALF = 65504;
-
-/** Below this side the reference cuts an eighth away. */
-const WHOLE_FROM = 384;
-
-/** The reference's transform without chance: the short side to 8/7 of `size`, the middle cut out. */
-export function plainTransform(size: number): TransformSpec {
-  const cropRatio = size < WHOLE_FROM ? 224 / 256 : 1;
-  return { size, pipeline: 'vl', steps: [{ name: 'fit', pipeline: 'imagenet', cropRatio }], erase: null };
-}
 
 export interface WriteFeaturesOptions {
   /** Pictures: folders, files or .tar shards. Under the paths given here they are found again. */
@@ -73,7 +64,8 @@ export async function writeFeatures(
       throw new InputError(`${name}: the pictures changed while their features were made; begin anew.`);
     if (value.features === null) broken++;
     const values = value.features ?? new Float32Array(grid * grid * width).fill(Number.NaN);
-    onProgress?.(++done, names.length);
+    done++;
+    onProgress?.(done, names.length);
     return dtype === 'float32' ? values : halves(values, name);
   };
   try {

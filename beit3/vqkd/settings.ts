@@ -74,7 +74,7 @@ export const VQKD_RECIPES: readonly VqKdRecipe[] = [
     name: 'base-one-gpu',
     about: 'the official size on one card, with any teacher: small batches',
     model: { decoder_depth: 3 },
-    settings: { batch: 64, lr: 5e-5, warmupSteps: 10_000, startBatches: 4, restartDead: true },
+    settings: { batch: 64, lr: 2.5e-5, warmupSteps: 10_000, startBatches: 4, restartDead: true },
   },
   {
     name: 'small',

@@ -81,7 +81,7 @@ export class VqKdTask implements SteppedTask<VqKdStep> {
 
   /**
    * Gives `loss`, its parts `reconstruction` (1 - cosine) and `commitment`, `use` (the share of the codes that occur among
-   * the last 32 vectors for each code) and `perplexity` of the same, and `gradNorm`.
+   * the last vectors, 32 for each code that there is) and `perplexity` of the same, and `gradNorm`.
    */
   async step({ batch, start }: VqKdStep, step: number, lr: number): Promise<Readonly<Record<string, number>>> {
     const { tokenizer } = this;

@@ -1,5 +1,4 @@
 /** The vision tower of CLIP (Radford et al. 2021, arXiv:2103.00020), a plain ViT. */
-import type { TensorEntry } from '../../../checkpoints/index.js';
 import { InputError } from '../../../core/errors.js';
 import {
   add,
@@ -21,6 +20,7 @@ import type { Builder, Parameter } from '../../../nn/builder.js';
 import * as init from '../../../nn/init.js';
 import { Conv2d, LayerNorm, Linear } from '../../../nn/layers.js';
 import { Module } from '../../../nn/module.js';
+import { layersBelow, type Shapes, shapesOf } from '../shapes.js';
 
 /** Sizes of the tower. */
 export interface ClipConfig {
@@ -43,7 +43,6 @@ export const CLIP_STATISTICS = {
 
 /** Width of an attention head in all published models. */
 const HEAD_WIDTH = 64;
-const POSITIONS = 'visual.positional_embedding';
 
 class ClipAttention extends Module {
   readonly in_proj_weight: Parameter;
@@ -161,22 +160,15 @@ export class ClipVision extends Module {
 
 /** Sizes from the tensors, and the side of the pictures that it was trained on. Throws InputError for another file. */
 export function inferClip(
-  tensors: ReadonlyMap<string, Pick<TensorEntry, 'shape'>>,
+  tensors: Shapes,
   source: string,
   given: { readonly imageSize?: number; readonly heads?: number } = {},
 ): ClipConfig {
-  const shape = (name: string, rank: number): readonly number[] => {
-    const found = tensors.get(name)?.shape;
-    if (found?.length === rank) return found;
-    throw new InputError(
-      `${source} is no CLIP with a ViT: it has no ${name} of ${rank} axes; give one such as ViT-B-16.pt.`,
-    );
-  };
+  const shape = shapesOf(tensors, `${source} is no CLIP with a ViT`, 'give one such as ViT-B-16.pt');
   const [width, , , patch] = shape('visual.conv1.weight', 4);
   const [, output] = shape('visual.proj', 2);
-  const side = Math.sqrt(shape(POSITIONS, 2)[0] - 1);
-  const numbers = [...tensors.keys()].map((name) => /^visual\.transformer\.resblocks\.(\d{1,4})\./.exec(name)?.[1]);
-  const layers = numbers.reduce((most, number) => Math.max(most, Number(number ?? -1) + 1), 0);
+  const side = Math.sqrt(shape('visual.positional_embedding', 2)[0] - 1);
+  const layers = layersBelow(tensors, 'visual.transformer.resblocks.');
   const { imageSize = side * patch, heads = width / HEAD_WIDTH } = given;
   const sizes = { imageSize, patch, width, layers, heads, output };
   if (Object.values(sizes).some((n) => !Number.isInteger(n) || n < 1) || imageSize < patch || width % heads !== 0)
