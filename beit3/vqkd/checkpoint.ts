@@ -17,6 +17,10 @@ export function vqkdConfigOf({ tensors, metadata, extra }: Checkpoint, source: s
   // Other programs may keep anything under this name.
   const isOurs = typeof text === 'string' && text.trimStart().startsWith('{');
   const inside = isOurs ? (parseJson(text, `The config inside ${source}`) as Record<string, unknown>) : {};
+  if (tensors.has('model.quantize.embedding.weight'))
+    throw new InputError(
+      `${source} is a training checkpoint; give the model that its run left, or take the weights out: beit3 convert ${source} model.safetensors.`,
+    );
   const shape = shapesOf(
     tensors,
     `${source} is no VQ-KD tokenizer`,

@@ -25,15 +25,23 @@ const RESTART_UNTIL = 0.8;
 /** Vectors and parameters without weight decay. */
 const NO_DECAY = /\.(bias|cls_token|pos_embed)$/;
 
-/** What a training checkpoint holds: the tokenizer, and the meter of its codes. */
+/** What a training checkpoint holds: the parts of a tokenizer under their official names, and the meter of its codes. */
 class Trained extends Module {
-  readonly tokenizer: VqKd;
+  readonly encoder: VqKd['encoder'];
+  readonly decoder: VqKd['decoder'];
+  readonly quantize: VqKd['quantize'];
+  readonly encode_task_layer: VqKd['encode_task_layer'];
+  readonly decode_task_layer: VqKd['decode_task_layer'];
   readonly meter: UseMeter;
 
-  constructor(b: Builder, config: VqKdConfig) {
+  constructor(b: Builder, { encoder, decoder, quantize, encode_task_layer, decode_task_layer, codes }: VqKd) {
     super();
-    this.tokenizer = new VqKd(b.at('tokenizer'), config);
-    this.meter = new UseMeter(b.at('meter'), config.n_code);
+    this.encoder = encoder;
+    this.decoder = decoder;
+    this.quantize = quantize;
+    this.encode_task_layer = encode_task_layer;
+    this.decode_task_layer = decode_task_layer;
+    this.meter = new UseMeter(b.at('meter'), codes);
   }
 }
 
@@ -52,6 +60,7 @@ export type VqKdTaskSettings = Pick<
 
 /** Trains a tokenizer on pictures and the features that a teacher has of them. */
 export class VqKdTask implements SteppedTask<VqKdStep> {
+  readonly tokenizer: VqKd;
   readonly model: Trained;
   readonly optimiser: AdamW;
   /** The least use that was warned of. */
@@ -66,17 +75,14 @@ export class VqKdTask implements SteppedTask<VqKdStep> {
     private readonly settings: VqKdTaskSettings,
     private readonly onNote: (text: string) => void = () => {},
   ) {
-    this.model = new Trained(b, config);
+    this.tokenizer = new VqKd(b, config);
+    this.model = new Trained(b, this.tokenizer);
     const { weightDecay, optBetas: betas, optEps: eps } = settings;
     const groups = Array.from(this.model.namedParameters(), ([name, parameter]) => ({
       parameters: [[name, parameter] as const],
       weightDecay: parameter.rank === 1 || NO_DECAY.test(name) ? 0 : weightDecay,
     }));
     this.optimiser = new AdamW(groups, { betas, eps });
-  }
-
-  get tokenizer(): VqKd {
-    return this.model.tokenizer;
   }
 
   /**

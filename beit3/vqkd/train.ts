@@ -106,9 +106,10 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
         steps,
         rates: { lr, minLr, warmupSteps },
         kind: 'vqkd',
+        beginning: [`Learning from ${teacherFile ?? featureFiles.join(', ')}: ${describeTeacher(source)}.`],
         settings: {
           ...rest,
-          config: describeVqKd(config),
+          model: describeVqKd(config),
           images,
           teacher: kind,
           features: features !== null,
@@ -126,6 +127,12 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
     await features?.close();
     setDefaultBackend(before);
   }
+}
+
+const NAMES: Readonly<Record<TeacherSizes['kind'], string>> = { clip: 'CLIP', dino: 'DINO', beit3: 'BEiT-3' };
+
+function describeTeacher({ kind, width, grid, imageSize }: TeacherSizes): string {
+  return `${NAMES[kind]}, features of width ${width}, ${grid} x ${grid} patches of pictures of ${imageSize} pixels`;
 }
 
 /** The config with the width of the teacher's features. Throws InputError where the two do not fit together. */

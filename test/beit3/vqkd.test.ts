@@ -184,6 +184,10 @@ describe('visual tokenizers', async () => {
         .map((line) => ({ ...(JSON.parse(line) as object), seconds: 0, dataSeconds: 0 }));
     assert.deepEqual(await logOf('parts'), await logOf('whole'));
     await assert.rejects(
+      loadVqKd(whole.result.checkpoint as string),
+      refused(/is a training checkpoint; give the model/),
+    );
+    await assert.rejects(
       train('parts', { ...exported, settings: { ...settings, batch: 5 } }),
       refused(/was written with --batch 6, not 5/),
     );

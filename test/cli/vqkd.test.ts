@@ -72,6 +72,7 @@ describe('vqkd', () => {
     assert.equal(whole.code, 0, whole.stderr);
     const { steps, model } = JSON.parse(whole.stdout) as { steps: number; model: string };
     assert.deepEqual([steps, model], [12, at('whole/model.safetensors')]);
+    assert.match(whole.stderr, /Learning from .*: BEiT-3, features of width 160, 4 x 4 patches/);
     assert.match(whole.stderr, /step 10\/12 .* reconstruction \S+ .* use \d+\.\d% +perplexity/);
     const killed = await beit3(training('parts', ...options), {
       onStart: (child) => {
@@ -90,6 +91,9 @@ describe('vqkd', () => {
     assert.match(rest.stderr, /Resumed from .*checkpoint-\d+\.safetensors, after step \d/);
     assert.match(rest.stdout, /After 12 steps: .*\nNext: beit3 pretrain --image-tokenizer/);
     assert.deepEqual(await readFile(at('parts/model.safetensors')), await readFile(at('whole/model.safetensors')));
+    // A run that is still under way can be tried out.
+    await succeed('convert', at('whole/checkpoint-12.safetensors'), at('taken.pth'));
+    assert.match(await succeed('vqkd', 'inspect', at('taken.pth')), /codes +24 of width 8/);
     const told = (await succeedJson('vqkd', 'inspect', model, '--images', at('photos'), ...HERE)) as {
       config: { num_heads: number; decoder_out_dim: number };
       codebook: { codes: number; perplexity: number };

@@ -30,7 +30,11 @@ export const command: Command = {
   },
   examples: ['beit3 vqkd features --images photos --teacher ViT-B-16.pt --output clip.safetensors --dtype float16'],
   async run(args, context) {
-    args.expect(0, 0, 'no argument; pictures are given with --images');
+    args.expect(
+      0,
+      0,
+      'no argument (pictures are given with --images; a pattern needs quotes, or the shell spells it out)',
+    );
     const output = required(args, 'output', 'the file to write');
     if (!output.endsWith('.safetensors'))
       throw new InputError(`--output ${output}: expected a name that ends in .safetensors.`);

@@ -2,7 +2,7 @@ import { recipeNamed } from '../../../beit3/training/settings.js';
 import { DEFAULT_RECIPE, OFFICIAL, VQKD_RECIPES, type VqKdSettings } from '../../../beit3/vqkd/settings.js';
 import { COLLAPSE } from '../../../beit3/vqkd/task.js';
 import { trainVqKd } from '../../../beit3/vqkd/train.js';
-import type { Command, Context } from '../../command.js';
+import { type Command, type Context, inGroup } from '../../command.js';
 import { checkpointFile, configFile } from '../../files.js';
 import { grouped, table } from '../../format.js';
 import { course, RUN_FLAGS, report, required, runOptions } from '../../runFlags.js';
@@ -49,19 +49,21 @@ export const command: Command = {
     'vqkd train --images PATH --features FILE --output DIR [--recipe NAME]',
     'vqkd train --recipe list',
   ],
-  about: `Trains a visual tokenizer: an encoder, a codebook and a decoder that tells from the codes alone what a teacher sees in each patch. PATH is a folder of image files, or .tar shards by a pattern such as shards/{0000..0099}.tar, here or behind an address. The teacher is run beside the training, or its features are read from files of beit3 vqkd features; pictures are then taken as they were for these: resized and cropped in the middle, never varied. Each step logs reconstruction (1 - cosine), commitment, use (the share of the codes that occur among the last vectors, 32 for each code that there is) and perplexity (how many codes there would be if all of these occurred equally often); below ${100 * COLLAPSE}% of use a remark warns of a collapse. The output folder gets training checkpoints, log.jsonl, TensorBoard files and model.safetensors, which has the official names: beit3 pretrain --image-tokenizer takes it. The same command, given again, goes on where a run was ended, to the same numbers. Ctrl-C finishes the step and saves; a second one ends at once.`,
+  about: `Trains a visual tokenizer: an encoder, a codebook and a decoder that tells from the codes alone what a teacher sees in each patch. PATH is a folder of image files, or .tar shards by a pattern in quotes such as "shards/{0000..0099}.tar", here or behind an address. The teacher is run beside the training, or its features are read from files of beit3 vqkd features; pictures are then taken as they were for these: resized and cropped in the middle, never varied. Each step logs reconstruction (1 - cosine), commitment, use (the share of the codes that occur among the last vectors, 32 for each code that there is) and perplexity (how many codes there would be if all of these occurred equally often); below ${100 * COLLAPSE}% of use a remark warns of a collapse. The output folder gets training checkpoints, log.jsonl, TensorBoard files and model.safetensors, which has the official names: beit3 pretrain --image-tokenizer takes it. The same command, given again, goes on where a run was ended, to the same numbers. Ctrl-C finishes the step and saves; a second one ends at once.`,
   flags: {
-    images: { value: 'PATH', help: 'Pictures. Required.', many: true },
-    ...TEACHER_FLAGS,
-    features: { value: 'FILE', help: 'What beit3 vqkd features made of the same pictures, instead.', many: true },
-    output: { value: 'DIR', help: 'Where everything goes that the run makes. Required.' },
-    recipe: {
-      value: 'NAME',
-      help: 'Settings and sizes that go together; flags win over them. list prints all.',
-      default: DEFAULT_RECIPE,
-    },
-    config: { value: 'FILE', help: 'JSON with sizes that differ from those of the recipe: img_size, n_code, ...' },
-    'export-format': { value: 'NAME', help: 'Of the tokenizer: safetensors or pth.', default: 'safetensors' },
+    ...inGroup('Files', {
+      images: { value: 'PATH', help: 'Pictures. Required.', many: true },
+      ...TEACHER_FLAGS,
+      features: { value: 'FILE', help: 'What beit3 vqkd features made of the same pictures, instead.', many: true },
+      output: { value: 'DIR', help: 'Where everything goes that the run makes. Required.' },
+      recipe: {
+        value: 'NAME',
+        help: 'Settings and sizes that go together; flags win over them. list prints all.',
+        default: DEFAULT_RECIPE,
+      },
+      config: { value: 'FILE', help: 'JSON with sizes that differ from those of the recipe: img_size, n_code, ...' },
+      'export-format': { value: 'NAME', help: 'Of the tokenizer: safetensors or pth.', default: 'safetensors' },
+    }),
     ...SETTING_FLAGS,
     ...RUN_FLAGS,
   },
@@ -72,7 +74,11 @@ export const command: Command = {
   ],
   async run(args, context) {
     if (args.text('recipe') === 'list') return listRecipes(context);
-    args.expect(0, 0, 'no argument; pictures are given with --images');
+    args.expect(
+      0,
+      0,
+      'no argument (pictures are given with --images; a pattern needs quotes, or the shell spells it out)',
+    );
     const recipe = args.text('recipe');
     if (recipe !== undefined) recipeNamed(VQKD_RECIPES, recipe);
     const restart = args.choice('restart-dead', ['', 'no'] as const);
