@@ -69,13 +69,11 @@ export async function loadVqKd(
   }
 }
 
-/** Writes a tokenizer under the official names, as `<path>.safetensors` or `<path>.pth` with the config inside; gives the path. */
-export async function saveVqKd(
-  model: VqKd,
-  config: VqKdConfig,
-  path: string,
-  format: 'safetensors' | 'pth' = 'safetensors',
-): Promise<string> {
-  const [written] = await exportWeights(path, format, writableTensors(model.namedTensors()), describeVqKd(config));
-  return written;
+/** Writes a tokenizer under the official names, with the config inside; `path` ends in .safetensors or .pth. Throws InputError. */
+export async function saveVqKd(model: VqKd, config: VqKdConfig, path: string): Promise<void> {
+  const [, stem, format] = /^(.*)\.(safetensors|pth)$/s.exec(path) ?? [];
+  if (format === undefined)
+    throw new InputError(`Cannot tell the format of ${path}: expected a name that ends in .safetensors or .pth.`);
+  const tensors = writableTensors(model.namedTensors());
+  await exportWeights(stem, format as 'safetensors' | 'pth', tensors, describeVqKd(config));
 }

@@ -118,7 +118,9 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
       });
       if (result.interrupted) return { ...result, model: null };
       const { join } = await import('node:path');
-      return { ...result, model: await saveVqKd(task.tokenizer, config, join(output, 'model'), options.exportFormat) };
+      const model = join(output, `model.${options.exportFormat ?? 'safetensors'}`);
+      await saveVqKd(task.tokenizer, config, model);
+      return { ...result, model };
     } finally {
       await data.close();
     }
