@@ -66,6 +66,10 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
     throw new InputError(
       'A tokenizer learns from a teacher; give either its checkpoint with --teacher, or its features with --features.',
     );
+  if (featureFiles.length > 0 && teacherLayer !== undefined)
+    throw new InputError(
+      'Features are of the layer that they were made of; give --teacher-layer to beit3 vqkd features.',
+    );
   const recipe = recipeNamed(VQKD_RECIPES, options.recipe ?? DEFAULT_RECIPE);
   const settings = mergeSettings(OFFICIAL, recipe.settings, options.settings ?? {});
   const sizes = { ...recipe.model, ...options.model };
@@ -100,7 +104,6 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
       const task = new VqKdTask(builder, config, teacher, data, settings, note);
       owned.push(task);
       const { lr, minLr, warmupSteps, steps, ...rest } = settings;
-      const { kind } = source;
       const result = await runSteps(task, {
         ...options,
         steps,
@@ -111,9 +114,9 @@ export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdRes
           ...rest,
           model: describeVqKd(config),
           images,
-          teacher: kind,
-          features: features !== null,
+          teacher: teacherFile,
           teacherLayer,
+          features: featureFiles,
         },
       });
       if (result.interrupted) return { ...result, model: null };

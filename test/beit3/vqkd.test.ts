@@ -276,6 +276,10 @@ describe('visual tokenizers', async () => {
     );
     await fails({ model: { ...SIZES, decoder_out_dim: 512 } }, /features of width 512, but those of .* have 32/);
     await fails({ features: [teacher] }, /holds no features/);
+    await fails(
+      { features: [at('small.safetensors')], teacherLayer: 1 },
+      /give --teacher-layer to beit3 vqkd features/,
+    );
     await fails({ recipe: 'smal' }, /the nearest is small/);
     await assert.rejects(loadVqKd(teacher), refused(/is no VQ-KD tokenizer/));
   });

@@ -30,7 +30,7 @@ const NUMBERS: NumberTable<VqKdSettings> = {
     'A code is dead to which less than this part of its equal share of a batch falls, on average.',
   ],
   'shuffle-buffer': ['N', 'shuffleBuffer', 1, 1e7, 'Pictures that are shuffled at a time.'],
-  seed: ['N', 'seed', 0, Number.MAX_SAFE_INTEGER, 'Of weights, codes and order.'],
+  seed: ['N', 'seed', 0, 2 ** 52, 'Of weights, codes and order.'],
 };
 
 const SETTING_FLAGS = settingFlags(NUMBERS, OFFICIAL, {
