@@ -89,4 +89,8 @@ export * from './pipeline/index.js';
 export type { ByteSource } from './readBytes.js';
 export { type TrainingLoss, type TrainingLossOptions, trainingLoss } from './tasks/index.js';
 export * from './tokenizer/index.js';
+export { loadVqKd } from './vqkd/checkpoint.js';
+export { encodeImage } from './vqkd/encode.js';
+export { type TrainVqKdOptions, type TrainVqKdResult, trainVqKd } from './vqkd/train.js';
+export type { VqKd } from './vqkd/vqkd.js';
 export { type ShippedModel, shippedModel } from './zoo/shipped.js';

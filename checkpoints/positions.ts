@@ -10,6 +10,7 @@ const A = -0.75;
  * @param table [rows, dim]; sums are taken in float64
  * @param newRows rows of the result, `extraRows` included
  * @param extraRows 3 for BEiT-3: two that fairseq reserves and the class token
+ * @param spread patches of the result that span the old grid, where these are not all of a side: some code adds 0.1
  * @returns [newRows, dim]
  */
 export function resizePositions(
@@ -18,6 +19,7 @@ export function resizePositions(
   dim: number,
   newRows: number,
   extraRows = 3,
+  spread?: number,
 ): Float32Array {
   if (table.length !== rows * dim) {
     throw new InputError(`Position table: expected ${rows} x ${dim} values, got ${table.length}.`);
@@ -30,7 +32,7 @@ export function resizePositions(
     return out;
   }
   out.set(table.subarray(0, extraRows * dim));
-  const taps = cubicTaps(oldSide, newSide);
+  const taps = cubicTaps(oldSide, newSide, spread ?? newSide);
   const sum = new Float64Array(dim);
   for (let y = 0; y < newSide; y++) {
     for (let x = 0; x < newSide; x++) {
@@ -56,14 +58,14 @@ function sideOf(rows: number, extraRows: number): number {
   return side;
 }
 
-/** For each of `size` outputs the four inputs, and their weights, along one axis. */
-function cubicTaps(inputs: number, size: number): { indices: Int32Array; weights: Float64Array } {
+/** For each of `size` outputs, `spread` of which span the inputs, the four inputs and their weights along one axis. */
+function cubicTaps(inputs: number, size: number, spread: number): { indices: Int32Array; weights: Float64Array } {
   const indices = new Int32Array(size * 4);
   const weights = new Float64Array(size * 4);
   const near = (t: number): number => ((A + 2) * t - (A + 3)) * t * t + 1;
   const far = (t: number): number => ((A * t - 5 * A) * t + 8 * A) * t - 4 * A;
   for (let o = 0; o < size; o++) {
-    const position = ((o + 0.5) * inputs) / size - 0.5;
+    const position = ((o + 0.5) * inputs) / spread - 0.5;
     const floor = Math.floor(position);
     const t = position - floor;
     weights.set([far(t + 1), near(t), near(1 - t), far(2 - t)], o * 4);

@@ -26,7 +26,7 @@ export const SAFETENSORS_DTYPES = {
 } as const satisfies Record<string, StoredDType>;
 
 /** The limit of the official library. */
-const MAX_HEADER_BYTES = 100_000_000;
+export const MAX_HEADER_BYTES = 100_000_000;
 
 /** Reads the directory of a safetensors file. Like the official library, it wants the values without gap or overlap. */
 export async function openSafetensors(source: ByteSource): Promise<CheckpointContents> {

@@ -1,5 +1,5 @@
 import { InputError } from '../core/errors.js';
-import { SAFETENSORS_DTYPES } from './safetensors.js';
+import { MAX_HEADER_BYTES, SAFETENSORS_DTYPES } from './safetensors.js';
 import { type ByteSink, collectBytes, writeFileAtomically } from './sink.js';
 import type { StoredDType } from './stored.js';
 import { prepareAll, type WritableTensor } from './writable.js';
@@ -9,14 +9,16 @@ const RANK = new Map<StoredDType, number>(ORDER.map((key, rank) => [SAFETENSORS_
 
 /**
  * Writes a safetensors file (Node), streaming: at most one tensor's values are held. The bytes are those of the
- * official library: widest types first, then by name. `metadata` is text only. Throws InputError.
+ * official library: widest types first, then by name; `sorted: false` keeps the order given, for values that can only be
+ * made one after the other. `metadata` is text only. Throws InputError.
  */
 export function writeSafetensors(
   path: string,
   tensors: Iterable<WritableTensor>,
   metadata: Readonly<Record<string, string>> = {},
+  { sorted = true }: { readonly sorted?: boolean } = {},
 ): Promise<void> {
-  return writeFileAtomically(path, (sink) => write(sink, tensors, metadata));
+  return writeFileAtomically(path, (sink) => write(sink, tensors, metadata, sorted));
 }
 
 /** The same file as bytes. */
@@ -24,20 +26,21 @@ export function safetensorsBytes(
   tensors: Iterable<WritableTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  return collectBytes((sink) => write(sink, tensors, metadata));
+  return collectBytes((sink) => write(sink, tensors, metadata, true));
 }
 
 async function write(
   sink: ByteSink,
   tensors: Iterable<WritableTensor>,
   metadata: Readonly<Record<string, string>>,
+  sorted: boolean,
 ): Promise<void> {
   const prepared = prepareAll(tensors);
   for (const { name, dtype } of prepared) {
     if (name === '__metadata__') throw new InputError('No tensor can be named __metadata__ in a safetensors file.');
     if (!RANK.has(dtype)) throw new InputError(`Tensor ${name} is ${dtype}, which safetensors cannot hold.`);
   }
-  prepared.sort((a, b) => RANK.get(a.dtype)! - RANK.get(b.dtype)! || compareUtf8(a.name, b.name));
+  if (sorted) prepared.sort((a, b) => RANK.get(a.dtype)! - RANK.get(b.dtype)! || compareUtf8(a.name, b.name));
   const fields: string[] = [];
   const texts = Object.entries(metadata);
   for (const [key, value] of texts) {
@@ -51,6 +54,10 @@ async function write(
     at += byteLength;
   }
   const json = new TextEncoder().encode(`{${fields.join(',')}}`);
+  if (json.length > MAX_HEADER_BYTES)
+    throw new InputError(
+      `${prepared.length} tensors are more than a safetensors file can name; write several files with fewer each.`,
+    );
   // Padded with spaces so that the values start at a multiple of 8.
   const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);

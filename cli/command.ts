@@ -59,6 +59,20 @@ export interface Command {
   run(args: Args, context: Context): Promise<number | undefined>;
 }
 
+/** A command by its name, in an overview. */
+export interface CommandEntry {
+  readonly summary: string;
+  /** Loads the command; others stay on the disk. */
+  readonly load: () => Promise<{ readonly command: Command | CommandGroup }>;
+}
+
+/** A command whose first word says which of several it is (`beit3 vqkd train`). */
+export interface CommandGroup {
+  readonly about: string;
+  readonly examples: readonly string[];
+  readonly commands: ReadonlyMap<string, CommandEntry>;
+}
+
 /** Flags that every command has. */
 export const COMMON_FLAGS: Flags = {
   json: { help: 'Print one JSON value on stdout.' },

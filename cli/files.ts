@@ -1,4 +1,6 @@
+import { parseJson } from '../beit3/checkpoint.js';
 import { listImageFiles } from '../beit3/images/index.js';
+import { readBytes } from '../beit3/readBytes.js';
 import { cacheDirectory } from '../checkpoints/index.js';
 import { InputError, messageOf } from '../core/errors.js';
 
@@ -35,6 +37,16 @@ export async function checkpointFile(path: string): Promise<string> {
   if (existsSync(path) || basename(path) !== path) return path;
   const folder = await cacheDirectory();
   return [path, `${path}.pth`].map((name) => join(folder, name)).find((pulled) => existsSync(pulled)) ?? path;
+}
+
+const MAX_CONFIG_BYTES = 1 << 20;
+
+/** The fields of a JSON file. Throws InputError for a file that holds no object. */
+export async function configFile(path: string): Promise<Readonly<Record<string, unknown>>> {
+  const bytes = await readBytes(path, { what: 'the config', maxBytes: MAX_CONFIG_BYTES });
+  const json = parseJson(new TextDecoder().decode(bytes), path);
+  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
+  throw new InputError(`${path} is no config: expected a JSON object of sizes, such as {"img_size": 224}.`);
 }
 
 /** Whether two paths lead to one file. */

@@ -1,4 +1,4 @@
-import { COMMON_FLAGS, type Command, type Flag } from './command.js';
+import { COMMON_FLAGS, type Command, type CommandGroup, type Flag } from './command.js';
 import { COMMANDS } from './commands/index.js';
 import { table, wrap } from './format.js';
 
@@ -17,8 +17,18 @@ export function overview(version: string): string {
   ].join('\n');
 }
 
-/** All about one command. */
-export function commandHelp({ usage, about, flags, examples }: Command): string {
+/** What the commands of a group are; `name` is what comes before them. */
+export function groupHelp(name: string, { about, examples, commands }: CommandGroup): string {
+  const own = table(Array.from(commands, ([command, { summary }]) => [`  ${command}`, summary]));
+  const more = `Commands (beit3 ${name} COMMAND --help tells more):\n${own}`;
+  return commandHelp({ usage: [`${name} COMMAND ...`], about, flags: {}, examples }, more);
+}
+
+/** All about one command; `more` stands behind what it does. */
+export function commandHelp(
+  { usage, about, flags, examples }: Pick<Command, 'usage' | 'about' | 'flags' | 'examples'>,
+  more?: string,
+): string {
   const entries = Object.entries({ ...flags, ...COMMON_FLAGS });
   const shown = ([name, { value, optional }]: [string, Flag]): string =>
     `  --${name}${value === undefined ? '' : optional ? `[=${value}]` : ` ${value}`}`;
@@ -38,6 +48,7 @@ export function commandHelp({ usage, about, flags, examples }: Command): string 
     '',
     ...wrap(about, WIDTH),
     '',
+    ...(more === undefined ? [] : [more, '']),
     ...groups.flatMap((group) => [`${group}:`, ...rows(group), '']),
     'Flags:',
     ...rows(undefined),

@@ -3,10 +3,10 @@ import { InputError, messageOf } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
 import { processorCount } from '../core/runtime.js';
 import { Args } from './args.js';
-import type { Context } from './command.js';
+import type { Command, CommandGroup, Context } from './command.js';
 import { COMMANDS } from './commands/index.js';
 import { megabytes, printable } from './format.js';
-import { commandHelp, overview } from './help.js';
+import { commandHelp, groupHelp, overview } from './help.js';
 import { startProfile } from './profile.js';
 import { createLive, createProgress } from './progress.js';
 
@@ -46,20 +46,12 @@ async function dispatch(argv: readonly string[]): Promise<number> {
     return print(overview(await version()));
   }
   if (first === '--version') return print(await version());
-  const name = wantsHelp ? rest[0] : first;
-  const entry = COMMANDS.get(name);
-  if (!entry) {
-    const known = [...COMMANDS.keys(), 'help'];
-    if (name.startsWith('-')) {
-      throw new InputError(`Flags follow the command: expected beit3 COMMAND ... ${name}; see beit3 --help.`);
-    }
-    throw new InputError(`beit3 has no command ${JSON.stringify(name)}; the nearest is ${nearest(name, known)}.`);
-  }
-  const { command } = await entry.load();
-  const end = rest.indexOf('--');
-  const flags = end < 0 ? rest : rest.slice(0, end);
+  const { name, command, rest: words } = await findCommand(wantsHelp ? rest : argv);
+  if ('commands' in command) return print(groupHelp(name, command));
+  const end = words.indexOf('--');
+  const flags = end < 0 ? words : words.slice(0, end);
   if (wantsHelp || flags.includes('--help') || flags.includes('-h')) return print(commandHelp(command));
-  const args = Args.parse(name, rest, command.flags);
+  const args = Args.parse(name, words, command.flags);
   const lines: { end(): void }[] = [];
   let takeOver: ((code: number) => void) | null = null;
   const context = await contextOf(args, lines, (handler) => {
@@ -88,6 +80,35 @@ async function dispatch(argv: readonly string[]): Promise<number> {
     for (const line of lines) line.end();
     for (const signal of signals) process.off(signal, onSignal);
   }
+}
+
+interface Found {
+  /** `classify`, `vqkd train`. */
+  readonly name: string;
+  readonly command: Command | CommandGroup;
+  /** What follows the name. */
+  readonly rest: readonly string[];
+}
+
+/** The command that words begin with; a group where they ask for nothing in it. Throws InputError where there is none. */
+async function findCommand(words: readonly string[], before = '', commands = COMMANDS): Promise<Found> {
+  const [own, ...rest] = words;
+  const entry = commands.get(own);
+  if (!entry) {
+    if (own.startsWith('-'))
+      throw new InputError(
+        `Flags follow the command: expected beit3 ${before}COMMAND ... ${own}; see beit3 ${before}--help.`,
+      );
+    const known = [...commands.keys(), ...(before === '' ? ['help'] : [])];
+    throw new InputError(
+      `beit3 ${before}has no command ${JSON.stringify(own)}; the nearest is ${nearest(own, known)}.`,
+    );
+  }
+  const { command } = await entry.load();
+  const name = before + own;
+  const asksNothing = rest.length === 0 || rest[0] === '--help' || rest[0] === '-h';
+  if (!('commands' in command) || asksNothing) return { name, command, rest };
+  return findCommand(rest, `${name} `, command.commands);
 }
 
 function print(text: string): number {

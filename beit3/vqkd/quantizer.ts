@@ -6,6 +6,7 @@ import {
   affine,
   argmax,
   assign,
+  cat,
   div,
   gatherRows,
   less,
@@ -15,6 +16,7 @@ import {
   ones,
   reshape,
   scatterAddRows,
+  slice,
   square,
   sub,
   sum,
@@ -133,7 +135,7 @@ export class NormEmaQuantizer extends Module {
         let sizes: Tensor = this.embedding.cluster_size;
         for (let round = 0; round < KMEANS_ROUNDS; round++) {
           [means, sizes] = scope(() => {
-            const ids = argmax(matmul(z, transpose(means, 0, 1)), 1);
+            const ids = mostAlike(z, means, null);
             const { bins, sums } = clusters(z, ids, this.codes);
             const moved = where(less(bins, 0.5), means, normalize(div(sums, maximum(bins, 1))));
             return [moved, reshape(bins, [this.codes])];
@@ -170,10 +172,24 @@ export class NormEmaQuantizer extends Module {
 
 /** The code whose vector is nearest to each row of z [M, C]: argmin |z - w|^2, where |z| is the same for all. */
 function nearestOf(z: Tensor, codes: Tensor): Tensor {
-  return scope(() => {
-    const lengths = sum(square(codes), 1);
-    return argmax(sub(affine(matmul(z.detach(), transpose(codes, 0, 1)), 2, 0), lengths), 1);
-  });
+  return scope(() => mostAlike(z.detach(), codes, sum(square(codes), 1)));
+}
+
+/** Scores that are held at a time: 64 MiB. */
+const MOST_SCORES = 1 << 24;
+
+/** The row of `codes` with the largest product with each row of z, or with `lengths` the largest 2 z.w - length. */
+function mostAlike(z: Tensor, codes: Tensor, lengths: Tensor | null): Tensor {
+  const [M, K] = [z.shape[0], codes.shape[0]];
+  const rows = Math.max(1, Math.floor(MOST_SCORES / K));
+  const of = (part: Tensor): Tensor =>
+    scope(() => {
+      const products = matmul(part, transpose(codes, 0, 1));
+      return argmax(lengths === null ? products : sub(affine(products, 2, 0), lengths), 1);
+    });
+  if (M <= rows) return of(z);
+  const parts = Array.from({ length: Math.ceil(M / rows) }, (_, i) => of(slice(z, 0, i * rows, (i + 1) * rows)));
+  return cat(parts, 0);
 }
 
 /** How many rows fall to each code [K, 1], and their sums [K, C]. */

@@ -6,6 +6,7 @@ import { type ByteSource, bytesSource } from '../source.js';
 import { elementCount, itemBytes } from '../stored.js';
 import { NumpyArray, NumpyDType, StorageObject, type StorageRef, TensorRef, torchDType } from './objects.js';
 import { PyGlobal, PyObject } from './pickle.js';
+import { isScripted, scriptedState } from './scripted.js';
 
 /** Where the bytes of a storage lie. */
 export interface StoragePlace {
@@ -34,10 +35,11 @@ const MAX_EXPANDED_BYTES = 1 << 26;
 
 /** The state dict of what a pickle holds, and the rest as plain data. */
 export function contentsOf(
-  top: unknown,
+  unpickled: unknown,
   file: PthFile,
 ): { tensors: Map<string, TensorEntry>; extra: Record<string, Plain> } {
   const name = file.source.name;
+  const top = isScripted(unpickled) ? scriptedState(unpickled, name) : unpickled;
   if (top instanceof PyObject) {
     throw new InputError(
       `${name} holds a Python object of class ${shown(top.type.path)}, not a state dict; save its state_dict() instead.`,

@@ -18,6 +18,11 @@ const NAMES = `_io.open io.open _io.FileIO io.FileIO io.open_code functools.redu
   torch.utils.collect_env. torch.testing. torch.multiprocessing. numpy.load numpy.save numpy.fromfile numpy.testing.
   numpy.f2py. numpy.lib. pandas.eval pandas.read_pickle pandas.io.`.split(/\s+/);
 
+/** What TorchScript writes around lists and values with types; each gives its first argument. */
+export const SCRIPTED_DATA = ['intlist', 'tensorlist', 'doublelist', 'boollist']
+  .map((kind) => `torch.jit._pickle.build_${kind}`)
+  .concat('torch.jit._pickle.restore_type_tag');
+
 /** Constructors of plain data among Python's built-in names. */
 export const PLAIN_BUILTINS: ReadonlySet<string> = new Set(
   'object int float bool complex str unicode bytes bytearray list tuple dict set frozenset slice range xrange type'.split(
@@ -28,6 +33,7 @@ export const PLAIN_BUILTINS: ReadonlySet<string> = new Set(
 /** Whether a call of this would run code, open files or the like in Python. */
 export function isDangerous({ module, name, path }: PyGlobal): boolean {
   if (module === 'builtins' || module === '__builtin__') return /^[a-z_]/.test(name) && !PLAIN_BUILTINS.has(name);
+  if (SCRIPTED_DATA.includes(path)) return false;
   if (MODULES.has(module.split('.')[0])) return true;
   return NAMES.some((entry) => (entry.endsWith('.') ? `${path}.`.startsWith(entry) : path === entry));
 }

@@ -1,7 +1,7 @@
 import { InputError } from '../../core/errors.js';
 import { shown } from '../shown.js';
 import { elementCount, isStoredDType, itemBytes, type StoredDType } from '../stored.js';
-import { isDangerous } from './dangerous.js';
+import { isDangerous, SCRIPTED_DATA } from './dangerous.js';
 import { type PickleHooks, PyGlobal, PyObject } from './pickle.js';
 
 /** A storage that a pickle refers to: a run of elements that lies elsewhere in the file. */
@@ -150,6 +150,7 @@ export function torchHooks(what: string): PickleHooks {
     return out;
   };
   const list = ([items]: unknown[]): unknown => (Array.isArray(items) ? items : []);
+  const first = ([value]: unknown[]): unknown => value;
   /** Bytes, or text that stands for them byte by byte. */
   const toBytes = (value: unknown): Uint8Array | null => {
     if (value instanceof Uint8Array) return value;
@@ -179,9 +180,10 @@ export function torchHooks(what: string): PickleHooks {
     'torch._utils._rebuild_tensor': (args) => tensor(args),
     'torch._utils._rebuild_tensor_v2': (args) => tensor(args),
     'torch._utils._rebuild_tensor_v3': (args) => tensor(args, torchDType(args[6])),
-    'torch._utils._rebuild_parameter': ([data]) => data,
-    'torch._utils._rebuild_parameter_with_state': ([data]) => data,
-    'torch.nn.parameter.Parameter': ([data]) => data,
+    'torch._utils._rebuild_parameter': first,
+    'torch._utils._rebuild_parameter_with_state': first,
+    'torch.nn.parameter.Parameter': first,
+    ...Object.fromEntries(SCRIPTED_DATA.map((path) => [path, first])),
     'torch._tensor._rebuild_from_type_v2': ([make, , args]) => {
       const valid = make instanceof PyGlobal && Array.isArray(args);
       return valid ? call(make, args) : damaged('a tensor subclass is not valid');

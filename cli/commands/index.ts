@@ -1,13 +1,7 @@
-import type { Command } from '../command.js';
-
-export interface CommandEntry {
-  readonly summary: string;
-  /** Loads the command; others stay on the disk. */
-  readonly load: () => Promise<{ readonly command: Command }>;
-}
+import type { CommandEntry } from '../command.js';
 
 /** Every command, in the order of the help. */
-export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
+export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map<string, CommandEntry>([
   ['classify', { summary: 'say what images show', load: () => import('./classify.js') }],
   ['vqa', { summary: 'answer a question about an image', load: () => import('./vqa.js') }],
   ['nlvr2', { summary: 'judge a sentence about two images', load: () => import('./nlvr2.js') }],
@@ -19,6 +13,7 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
   ['index', { summary: 'list the images and texts of a data set for training', load: () => import('./indexData.js') }],
   ['pretrain', { summary: 'train a model on masked pictures, texts and pairs', load: () => import('./pretrain.js') }],
   ['itc', { summary: 'tune a pretrained model to find pictures by words', load: () => import('./itc.js') }],
+  ['vqkd', { summary: 'train visual tokenizers and turn images into codes', load: () => import('./vqkd/index.js') }],
   ['finetune', { summary: 'train a model on a task', load: () => import('./finetune.js') }],
   [
     'evaluate',

@@ -7,6 +7,7 @@ import { nearest } from '../../core/nearest.js';
 import { Builder, metaBackend } from '../../nn/builder.js';
 import { compareStates, type Module } from '../../nn/module.js';
 import type { Command, Context } from '../command.js';
+import { configFile } from '../files.js';
 import { grouped, megabytes, printable, table } from '../format.js';
 
 interface TensorShape {
@@ -92,7 +93,7 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
       : `, and no official model of that name; the nearest is ${nearest(path, MODELS.keys())}`;
     throw new InputError(`There is no file ${path}${hint}.`);
   }
-  const config = configPath === undefined ? {} : { config: await readJson(configPath), configName: configPath };
+  const config = configPath === undefined ? {} : { config: await configFile(configPath), configName: configPath };
   const checkpoint = await openCheckpoint(path);
   try {
     const tensors = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({ name, dtype, shape }));
@@ -102,7 +103,9 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
       spec = await specOf(checkpoint, path, config);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      return { ...found, task: null, config: null, parameters: null, problem: messageOf(error) };
+      const isTokenizer = checkpoint.tensors.has('quantize.embedding.weight');
+      const problem = isTokenizer ? `it is a visual tokenizer; see beit3 vqkd inspect ${path}` : messageOf(error);
+      return { ...found, task: null, config: null, parameters: null, problem };
     }
     const wanted = new Map(tensorsOf(spec, false).map((tensor) => [tensor.name, tensor]));
     const used = new Map([...checkpoint.tensors].filter(([name]) => wanted.has(name)));
@@ -119,13 +122,6 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
   } finally {
     await checkpoint.close();
   }
-}
-
-async function readJson(path: string): Promise<unknown> {
-  const { readBytes } = await import('../../beit3/readBytes.js');
-  const { parseJson } = await import('../../beit3/checkpoint.js');
-  const bytes = await readBytes(path, { what: 'the config', maxBytes: 1 << 20 });
-  return parseJson(new TextDecoder().decode(bytes), path);
 }
 
 /** The tensors of a model, from one that is built without memory; `all` counts those too that the task does not use. */

@@ -1,4 +1,3 @@
-import { parseJson } from '../../beit3/checkpoint.js';
 import { INITIALISATIONS } from '../../beit3/model/initialisation.js';
 import { pretrain } from '../../beit3/pretrain/pretrain.js';
 import {
@@ -8,16 +7,13 @@ import {
   type PretrainSettings,
   parseMaskRule,
 } from '../../beit3/pretrain/settings.js';
-import { readBytes } from '../../beit3/readBytes.js';
 import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
 import { type Command, type Context, inGroup } from '../command.js';
-import { checkpointFile } from '../files.js';
+import { checkpointFile, configFile } from '../files.js';
 import { grouped, table } from '../format.js';
 import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
 import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
-
-const MAX_CONFIG_BYTES = 1 << 20;
 
 const NUMBERS: NumberTable<PretrainSettings> = {
   steps: ['N', 'steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
@@ -135,14 +131,10 @@ export const command: Command = {
   },
 };
 
-async function modelOf(args: Args): Promise<string | Record<string, unknown> | undefined> {
+async function modelOf(args: Args): Promise<string | Readonly<Record<string, unknown>> | undefined> {
   const [name, file] = [args.text('model'), args.text('config')];
   if (name !== undefined && file !== undefined) throw new InputError('Give either --model or --config, not both.');
-  if (file === undefined) return name;
-  const bytes = await readBytes(file, { what: 'the config', maxBytes: MAX_CONFIG_BYTES });
-  const json = parseJson(new TextDecoder().decode(bytes), file);
-  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
-  throw new InputError(`${file} is no config: expected a JSON object with fields like encoder_embed_dim.`);
+  return file === undefined ? name : configFile(file);
 }
 
 function settingsOf(args: Args): Partial<PretrainSettings> {

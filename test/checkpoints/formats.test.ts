@@ -113,3 +113,17 @@ test('what is not a checkpoint is refused in words', async () => {
     await assert.rejects(openCheckpoint('/dev/zero'), inputError(/not a regular file/));
   }
 });
+
+test('a TorchScript archive, such as the published CLIP, gives the state dict of its module', async () => {
+  const { tensors, format, extra, close } = await openCheckpoint(fixture('vqkd/clip.pt'));
+  assert.deepEqual([format, extra], ['pth-zip', {}]);
+  const { dtype, shape } = tensors.get('visual.transformer.resblocks.1.attn.in_proj_weight')!;
+  assert.deepEqual([dtype, shape], ['float16', [96, 32]]);
+  assert.equal(tensors.get('visual.ln_pre.weight')?.dtype, 'float32');
+  assert.equal(tensors.get('text_projection')?.dtype, 'float16');
+  // The tiny CLIP of test/reference/vqkd.py: 30 + 20 of the towers, and embeddings, norms and projections.
+  assert.equal(tensors.size, 50);
+  const values = await readFloat32(tensors.get('visual.proj')!);
+  assert.ok(values.every(Number.isFinite) && values.some((v) => v !== 0));
+  await close();
+});

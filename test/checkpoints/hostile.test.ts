@@ -387,3 +387,20 @@ test('legacy storages are checked against the file', async () => {
     inputError(/not a checkpoint that torch\.save wrote/),
   );
 });
+
+test('TorchScript modules that are no tree are refused, and nothing of torch.jit is called but what makes lists', async () => {
+  const module = (state: string): string => `c__torch__.net\nNet\n)\x81}(${state}ub`;
+  const checkpoint = await open(`\x80\x02${module(`${text('w')}${tensor([4], [1])}${text('n')}K\x03`)}.`);
+  assert.deepEqual([...checkpoint.tensors.keys()], ['w']);
+  const listed = `${text('l')}ctorch.jit._pickle\nbuild_intlist\n(](K\x01K\x02etR`;
+  const nested = await open(`\x80\x02${module(`${listed}${text('a')}${module(`${text('w')}${tensor([4], [1])}`)}`)}.`);
+  assert.deepEqual([...nested.tensors.keys()], ['a.w']);
+  // A module that is its own child, and a chain of pairs with 2^30 paths.
+  await refused(`\x80\x02c__torch__.net\nNet\n)\x81q\x00}(${text('a')}h\x00ub.`, /its modules are no tree/);
+  let pair = module(`${text('w')}${tensor([4], [1])}`);
+  for (let i = 0; i < 30; i++)
+    pair = `${pair}q${String.fromCharCode(i)}0${module(`${text('a')}h${String.fromCharCode(i)}${text('b')}h${String.fromCharCode(i)}`)}`;
+  await refused(`\x80\x02${pair}.`, /its modules are no tree/);
+  await refused(dict(`ctorch.jit\nload\n(${text('x')}tR`), /asks to call torch\.jit\.load/);
+  await refused(dict(`ctorch.jit._pickle\nbuild_tensor_from_id\n(${text('x')}tR`), /asks to call torch\.jit\._pickle/);
+});

@@ -1,6 +1,6 @@
 /** Training data that is read as it comes: pictures, texts and pairs. Node only. */
 export { countPairs, openPairs, type PairStreamOptions } from './pairs.js';
-export { openPictures } from './pictures.js';
+export { eachPicture, openPictures } from './pictures.js';
 export { expandBraces } from './shards.js';
 export type { ShuffleOptions } from './shuffled.js';
 export type { ImageSample, PairSample, Resumable, SampleStream, TextSample } from './stream.js';

@@ -30,6 +30,42 @@ export async function openPictures(
   patterns: readonly string[],
   options: ShuffleOptions = {},
 ): Promise<SampleStream<ImageSample>> {
+  return new ShuffledStream(await pictureRecords(patterns), options);
+}
+
+/** The same pictures once, in the order of their files. `onSkip` is told of what is broken and passed over. */
+export async function* eachPicture(
+  patterns: readonly string[],
+  onSkip: (reason: string) => void = () => {},
+): AsyncGenerator<ImageSample> {
+  const { shards, read, sample } = await pictureRecords(patterns);
+  const pass = (error: unknown): null => {
+    if (!(error instanceof InputError)) throw error;
+    onSkip(error.message);
+    return null;
+  };
+  const sampleOf = (record: unknown): ImageSample | null => {
+    try {
+      return sample(record, 0);
+    } catch (error) {
+      return pass(error);
+    }
+  };
+  for (const shard of shards.keys()) {
+    const records = read(shard, [])[Symbol.asyncIterator]();
+    try {
+      // The rest of a damaged shard is lost, and nothing else.
+      for (let next = await records.next().catch(pass); next && !next.done; next = await records.next().catch(pass)) {
+        const found = sampleOf(next.value.record);
+        if (found) yield found;
+      }
+    } finally {
+      await records.return?.();
+    }
+  }
+}
+
+async function pictureRecords(patterns: readonly string[]): Promise<RecordSource<unknown, ImageSample>> {
   const { stat } = await import('node:fs/promises');
   const shards: string[] = [];
   const files: string[] = [];
@@ -43,8 +79,7 @@ export async function openPictures(
     throw new InputError(`${patterns.join(', ')}: expected either picture files or .tar shards, not both.`);
   const stray = files.find((file) => !PICTURE.test(file));
   if (stray !== undefined) throw new InputError(`${stray} is no picture by its name; expected ${WHAT}.`);
-  if (shards.length > 0) return new ShuffledStream(archived(shards), options);
-  return new ShuffledStream(plain(files), options);
+  return shards.length > 0 ? archived(shards) : plain(files);
 }
 
 function archived(shards: readonly string[]): RecordSource<MemberGroup, ImageSample> {

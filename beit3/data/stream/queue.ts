@@ -123,6 +123,20 @@ export class StreamedPictures {
     samples: readonly ImageSample[],
     index: number,
   ): Promise<{ readonly pixels: readonly Float32Array[]; readonly from: Int32Array }> {
+    const { loaded, reasons } = await this.#loadAll(samples, index);
+    const good = [...loaded.keys()].filter((i) => loaded[i] !== null);
+    if (good.length === 0)
+      throw new InputError(`None of the ${samples.length} pictures of a batch can be read; ${reasons[0]}`);
+    const from = Int32Array.from(loaded, (pixels, i) => (pixels === null ? good[i % good.length] : i));
+    return { pixels: Array.from(from, (i) => loaded[i] as Float32Array), from };
+  }
+
+  /** The same with null in the place of a picture that cannot be read. */
+  async loadEach(samples: readonly ImageSample[], index: number): Promise<readonly (Float32Array | null)[]> {
+    return (await this.#loadAll(samples, index)).loaded;
+  }
+
+  async #loadAll(samples: readonly ImageSample[], index: number) {
     const { seed, rank = 0, worldSize = 1, onSkip } = this.options;
     this.#started ??= this.#start();
     const loader = await this.#started;
@@ -142,11 +156,7 @@ export class StreamedPictures {
       }),
     );
     for (const reason of reasons) onSkip?.(reason);
-    const good = [...loaded.keys()].filter((i) => loaded[i] !== null);
-    if (good.length === 0)
-      throw new InputError(`None of the ${samples.length} pictures of a batch can be read; ${reasons[0]}`);
-    const from = Int32Array.from(loaded, (pixels, i) => (pixels === null ? good[i % good.length] : i));
-    return { pixels: Array.from(from, (i) => loaded[i] as Float32Array), from };
+    return { loaded, reasons };
   }
 
   async #start(): Promise<PictureLoader> {
