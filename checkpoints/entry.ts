@@ -106,6 +106,28 @@ export class StoredTensor implements TensorEntry {
   }
 }
 
+/** An entry under another name. */
+export function renamedEntry(entry: TensorEntry, name: string): TensorEntry {
+  const { dtype, shape, byteLength } = entry;
+  return { name, dtype, shape, byteLength, read: (into) => entry.read(into), stream: (write) => entry.stream(write) };
+}
+
+/** A float32 entry whose values are computed each time they are asked for. */
+export function computedEntry(
+  name: string,
+  shape: readonly number[],
+  compute: () => Promise<Float32Array>,
+): TensorEntry {
+  const byteLength = shape.reduce((a, b) => a * b, 1) * itemBytes('float32');
+  const read = async (into?: Uint8Array): Promise<Uint8Array> => {
+    const bytes = bytesView(await compute());
+    if (into === undefined) return bytes;
+    into.set(bytes);
+    return into.subarray(0, bytes.length);
+  };
+  return { name, dtype: 'float32', shape, byteLength, read, stream: async (write) => write(await read(), 0) };
+}
+
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
   let expected = 1;
   for (let i = shape.length - 1; i >= 0; i--) {

@@ -1,5 +1,12 @@
 export { type Checkpoint, openCheckpoint } from './checkpoint.js';
-export { type ChunkWriter, readFloat32, readInt32, type TensorEntry } from './entry.js';
+export {
+  type ChunkWriter,
+  computedEntry,
+  readFloat32,
+  readInt32,
+  renamedEntry,
+  type TensorEntry,
+} from './entry.js';
 export { type NpyArray, npyBytes, parseNpy, writeNpy } from './npy.js';
 export { InertObject, isTensorEntry, type Plain } from './plain.js';
 export { resizePositions } from './positions.js';

@@ -50,7 +50,7 @@ export class AttentionPipeline extends Session<Backbone> {
     private readonly sizes: Beit3Config,
     tokenizer: Tokenizer | null,
   ) {
-    super(backend, model, { config: sizes }, tokenizer, 'vl');
+    super(backend, model, { config: sizes }, tokenizer, { pipeline: 'vl' });
   }
 
   /** `reads` tells whether texts will be read too. Throws InputError for files that do not fit together. */

@@ -5,7 +5,7 @@ import { Generator } from '../../core/random.js';
 import type { Tensor } from '../../core/tensor.js';
 import { Builder, metaBackend, type Parameter } from '../../nn/builder.js';
 import type { Initializer } from '../../nn/init.js';
-import { describeSpec, writableTensors } from '../checkpoint.js';
+import { writableTensors } from '../checkpoint.js';
 import type { ModelSpec } from '../config.js';
 import { createModel } from '../heads/index.js';
 import type { Initialisation } from '../model/initialisation.js';
@@ -56,7 +56,7 @@ export function unusedWeights(
 }
 
 /**
- * Writes weights by name, with the config inside, as `<path>.safetensors`, `<path>.pth` or both; gives the paths. Each
+ * Writes weights by name, with the description of the model inside, as `<path>.safetensors`, `<path>.pth` or both; gives the paths. Each
  * file appears whole or not at all. Throws InputError when the disk refuses.
  */
 export async function exportWeights(
@@ -64,12 +64,11 @@ export async function exportWeights(
   format: ExportFormat,
   weights: ReadonlyMap<string, Tensor>,
   unused: readonly WritableTensor[],
-  spec: ModelSpec,
+  description: Readonly<Record<string, unknown>>,
 ): Promise<string[]> {
   const tensors = [...writableTensors(weights), ...unused];
   // How it was trained is no property of what was trained.
-  const trained = { ...spec, config: { ...spec.config, drop_path_rate: 0, checkpoint_activations: false } };
-  const config = JSON.stringify(describeSpec(trained));
+  const config = JSON.stringify({ ...description, drop_path_rate: 0, checkpoint_activations: false });
   const written: string[] = [];
   if (format !== 'pth') {
     await writeSafetensors(`${path}.safetensors`, tensors, { format: 'pt', config });

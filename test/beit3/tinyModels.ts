@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import sharp from 'sharp';
 import { trainUnigram } from '../../beit3/tokenizer/index.js';
-import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
+import { openCheckpoint, renamedEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
 import { fixture } from '../checkpoints/helpers.js';
 
 /** The weights of a dump of the reference as a checkpoint, with its config inside; `.pth` or `.safetensors` by name. */
@@ -14,16 +14,7 @@ export async function writeTinyCheckpoint(dump: string, path: string): Promise<s
     const prefix = 'state/';
     const state = [...file.tensors.values()]
       .filter(({ name }) => name.startsWith(prefix))
-      .map(
-        (entry): TensorEntry => ({
-          name: entry.name.slice(prefix.length),
-          dtype: entry.dtype,
-          shape: entry.shape,
-          byteLength: entry.byteLength,
-          read: (into) => entry.read(into),
-          stream: (write) => entry.stream(write),
-        }),
-      );
+      .map((entry) => renamedEntry(entry, entry.name.slice(prefix.length)));
     if (path.endsWith('.pth')) await writePth(path, state, { extra: { config } });
     else await writeSafetensors(path, state, { format: 'pt', config });
   } finally {

@@ -1,5 +1,6 @@
 /** Tiny models after a little training, exported as fine-tuning exports them, and what they make of a batch. */
 import { join } from 'node:path';
+import { describeSpec } from '../../beit3/checkpoint.js';
 import type { ModelSpec, Task } from '../../beit3/config.js';
 import { exportWeights, unusedWeights } from '../../beit3/finetune/export.js';
 import type { TaskModels } from '../../beit3/heads/index.js';
@@ -25,7 +26,7 @@ export async function exportTiny(task: Task, folder: string, backend: Backend): 
       'both',
       model.stateDict(),
       unusedWeights(spec, new Map(), 'official', 1),
-      spec,
+      describeSpec(spec),
     );
   } finally {
     model.dispose();
