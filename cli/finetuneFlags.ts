@@ -18,6 +18,7 @@ import { InputError } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
 import type { Args } from './args.js';
 import type { Flag, Flags } from './command.js';
+import { oneOf } from './settingFlags.js';
 
 /** Switches that a recipe may have turned on. */
 const NEGATED = ['randaug', 'checkpointActivations'] as const;
@@ -116,13 +117,6 @@ export function taskOf(name: string): IndexTask {
   throw new InputError(
     `There is no task ${JSON.stringify(name.slice(0, 60))}; the nearest is ${nearest(name, FINETUNE_TASKS)} (of ${FINETUNE_TASKS.join(', ')}).`,
   );
-}
-
-function oneOf<T extends string>(args: Args, flag: string, known: readonly T[]): T | undefined {
-  const given = args.text(flag);
-  const found = known.find((name) => name === given);
-  if (given === undefined || found !== undefined) return found;
-  throw new InputError(`--${flag} must be one of ${known.join(', ')}, got ${JSON.stringify(given)}.`);
 }
 
 /** What the flags say; nothing is opened but the config. Throws InputError. */

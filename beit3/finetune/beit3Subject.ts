@@ -18,9 +18,9 @@ import { createModel } from '../heads/index.js';
 import { CLASS_WEIGHT, inferConfig } from '../infer.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import type { Initialisation } from '../model/initialisation.js';
+import { type Source, startFrom, wantedTensors } from '../training/start.js';
 import { unusedWeights } from './export.js';
 import type { Settings } from './settings.js';
-import { type Source, startFrom, wantedTensors } from './start.js';
 import { type Subject, type TrainedModel, trainedGroups } from './subject.js';
 
 export interface SizesOptions {

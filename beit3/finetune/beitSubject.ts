@@ -2,6 +2,7 @@
 import { InputError } from '../../core/errors.js';
 import type { Builder } from '../../nn/builder.js';
 import { layerDecayGroups } from '../layerDecay.js';
+import { startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { parseViTConfig } from '../vit/config.js';
 import { beitModel, isBeitName } from '../vit/models.js';
@@ -9,7 +10,6 @@ import { VIT_NAMING } from '../vit/naming.js';
 import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit, isBeit } from '../vit/spec.js';
 import { VisionTransformer } from '../vit/visionTransformer.js';
 import type { SizesOptions } from './beit3Subject.js';
-import { startFrom } from './start.js';
 import { type Subject, trainedGroups } from './subject.js';
 
 /** Whether what a run begins with is a BEiT: its checkpoint, else the name or the config that was given. */

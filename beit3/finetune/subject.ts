@@ -7,8 +7,8 @@ import type { ParameterGroup } from '../../nn/optim.js';
 import type { Task } from '../config.js';
 import type { TaskModels } from '../heads/index.js';
 import type { Preprocessing } from '../images/index.js';
+import type { Source, Started } from '../training/start.js';
 import type { Settings } from './settings.js';
-import type { Source, Started } from './start.js';
 
 export type TrainedModel<T extends Task> = TaskModels[T] & Module;
 

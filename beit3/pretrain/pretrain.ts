@@ -13,10 +13,10 @@ import { openPairs, openPictures, openTexts } from '../data/stream/index.js';
 import { inferConfig } from '../infer.js';
 import { Backbone } from '../model/backbone.js';
 import { Tokenizer } from '../tokenizer/index.js';
+import { batchesOfSteps, skipNotes } from '../training/data.js';
 import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
 import { loadVqKd } from '../vqkd/checkpoint.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
-import type { PretrainBatch } from './batch.js';
 import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
 import { Pretraining } from './model.js';
 import { findPretrainRecipe, PAPER, type PretrainSettings, parseMaskRule } from './settings.js';
@@ -244,10 +244,7 @@ async function openData(
   words: Tokenizer | null,
 ): Promise<PretrainTask['data']> {
   const { seed, rank, worldSize, shuffleBuffer: buffer, updateFreq } = settings;
-  let skipped = 0;
-  const onSkip = (reason: string): void => {
-    if (++skipped <= MOST_NAMED) onEvent({ type: 'note', text: `Skipped: ${reason}` });
-  };
+  const onSkip = skipNotes(onEvent);
   const shuffle = { seed, rank, worldSize, buffer, onSkip };
   const tokenizer = words as Tokenizer;
   const { textLength: length, pairTextLength: maxTokens } = settings;
@@ -279,20 +276,8 @@ async function openData(
     rule: parseMaskRule(settings.maskRule),
     vocabulary: { size: words?.maskId ?? 4, maskId: words?.maskId ?? 0 },
   });
-  return {
-    next: async () => {
-      const batches: PretrainBatch[] = [];
-      for (let i = 0; i < updateFreq; i++) batches.push(await queue.next());
-      return batches;
-    },
-    position: () => queue.position(),
-    restore: (position) => queue.restore(position),
-    close: () => queue.close(),
-  };
+  return batchesOfSteps(queue, updateFreq);
 }
-
-/** Broken samples that are named one by one. */
-const MOST_NAMED = 100;
 
 async function exportModel(model: Pretraining, config: Beit3Config, options: PretrainOptions): Promise<string> {
   const { copyFile } = await import('node:fs/promises');

@@ -1,8 +1,7 @@
 /** Masked data modelling as a task of steps. */
-import type { Tensor } from '../../core/tensor.js';
 import { AdamW } from '../../nn/optim.js';
 import { layerDecayGroups } from '../layerDecay.js';
-import { NotFinite } from '../training/notFinite.js';
+import { optimise, taken } from '../training/optimise.js';
 import type { SteppedTask } from '../training/task.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import type { PretrainBatch } from './batch.js';
@@ -27,8 +26,8 @@ export async function readLosses(losses: MaskedLosses): Promise<MaskedNumbers> {
   for (const name of LOSSES) {
     const found = losses[name];
     if (!found) continue;
-    numbers[name] = await read(found.loss);
-    numbers[`${name}Acc`] = await read(found.accuracy);
+    numbers[name] = await taken(found.loss);
+    numbers[`${name}Acc`] = await taken(found.accuracy);
   }
   return numbers;
 }
@@ -70,28 +69,13 @@ export class PretrainTask implements SteppedTask<readonly PretrainBatch[]> {
       for (const [name, value] of Object.entries(own)) numbers[name] = (numbers[name] ?? 0) + share * value;
     }
     const loss = LOSSES.reduce((sum, name) => sum + weights[name] * (numbers[name] ?? 0), 0);
-    if (!Number.isFinite(loss)) {
-      this.optimiser.zeroGrad();
-      const files = batches.flatMap(({ images, pairs }) => [...(images?.files ?? []), ...(pairs?.images.files ?? [])]);
-      throw new NotFinite(`The loss is ${loss}`, step, files);
-    }
-    const norm = this.optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });
-    this.optimiser.zeroGrad();
-    const gradNorm = await read(norm as Tensor);
-    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
+    const files = batches.flatMap(({ images, pairs }) => [...(images?.files ?? []), ...(pairs?.images.files ?? [])]);
+    const gradNorm = await optimise(this.optimiser, { lr, clipGrad, loss, step, files });
     return { loss, ...numbers, gradNorm };
   }
 
   /** Frees the optimiser's state; the model, the tokenizer and the data are the caller's. */
   dispose(): void {
     this.optimiser.dispose();
-  }
-}
-
-async function read(t: Tensor): Promise<number> {
-  try {
-    return await t.item();
-  } finally {
-    t.dispose();
   }
 }

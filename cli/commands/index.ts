@@ -18,6 +18,7 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map([
   ['tokenize', { summary: 'cut a text into pieces and token ids', load: () => import('./tokenize.js') }],
   ['index', { summary: 'list the images and texts of a data set for training', load: () => import('./indexData.js') }],
   ['pretrain', { summary: 'train a model on masked pictures, texts and pairs', load: () => import('./pretrain.js') }],
+  ['mim', { summary: 'train a BEiT or BEiT v2 on masked pictures', load: () => import('./mim.js') }],
   ['finetune', { summary: 'train a model on a task', load: () => import('./finetune.js') }],
   [
     'evaluate',

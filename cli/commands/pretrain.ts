@@ -1,5 +1,4 @@
-import { parseJson } from '../../beit3/checkpoint.js';
-import { INITIALISATIONS, type Initialisation } from '../../beit3/model/initialisation.js';
+import { INITIALISATIONS } from '../../beit3/model/initialisation.js';
 import { pretrain } from '../../beit3/pretrain/pretrain.js';
 import {
   findPretrainRecipe,
@@ -8,56 +7,36 @@ import {
   type PretrainSettings,
   parseMaskRule,
 } from '../../beit3/pretrain/settings.js';
-import { readBytes } from '../../beit3/readBytes.js';
-import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
-import type { Command, Context, Flag, Flags } from '../command.js';
+import type { Command, Context, Flags } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
 import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
+import {
+  EXPORT_FORMATS,
+  modelFilesFlags,
+  type NumberFlag,
+  numberFlags,
+  numberList,
+  numbersGiven,
+  oneOf,
+  PRETRAINING_NUMBERS,
+  sizesGiven,
+} from '../settingFlags.js';
 
-const MAX_CONFIG_BYTES = 1 << 20;
-
-/** Settings that are one number: least, most, and what they mean. */
-const NUMBERS: Readonly<
-  Record<string, readonly [key: keyof PretrainSettings, least: number, most: number, help: string]>
-> = {
-  steps: ['steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
-  lr: ['lr', 0, 10, 'The highest learning rate.'],
-  'min-lr': ['minLr', 0, 10, 'Where it falls to, along a cosine.'],
-  'warmup-steps': ['warmupSteps', 0, 1e9, 'Steps in which it rises.'],
-  'weight-decay': ['weightDecay', 0, 10, 'Of matrices.'],
-  'opt-eps': ['optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
-  'drop-path': ['dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
-  'image-batch': ['imageBatch', 1, 1e6, 'Pictures of a batch.'],
-  'text-batch': ['textBatch', 1, 1e6, 'Texts of a batch.'],
-  'pair-batch': ['pairBatch', 1, 1e6, 'Pairs of a batch.'],
-  'update-freq': ['updateFreq', 1, 1e6, 'Batches whose gradients a step adds up.'],
-  'text-length': ['textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.'],
-  'pair-text-length': ['pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.'],
-  'image-mask': ['imageMask', 0, 0.99, 'Share of patches that are hidden.'],
-  'min-block': ['minBlock', 1, 1e4, 'Patches of a hidden block at least.'],
+const NUMBERS = {
+  ...PRETRAINING_NUMBERS,
+  'text-batch': ['textBatch', 1, 1e6, 'Texts of a batch.', 'whole'],
+  'pair-batch': ['pairBatch', 1, 1e6, 'Pairs of a batch.', 'whole'],
+  'text-length': ['textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.', 'whole'],
+  'pair-text-length': ['pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.', 'whole'],
   'text-mask': ['textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
   'pair-text-mask': ['pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
-  'min-crop': ['minCrop', 0.01, 1, 'Least share of a picture that a crop keeps.'],
-  'pair-min-crop': ['pairMinCrop', 0.01, 1, 'The same of the picture of a pair.'],
-  'color-jitter': ['colorJitter', 0, 1, 'How far colours may go.'],
-  'shuffle-buffer': ['shuffleBuffer', 1, 1e7, 'Samples that are shuffled at a time.'],
-  seed: ['seed', 0, Number.MAX_SAFE_INTEGER, 'Of weights, order and masks.'],
-  rank: ['rank', 0, 1e6, 'Of several processes that share the data, which one this is.'],
-  'world-size': ['worldSize', 1, 1e6, 'How many there are.'],
-};
-
-const WHOLE = /^(steps|warmup-steps|.*-batch|update-freq|.*-length|min-block|shuffle-buffer|seed|rank|world-size)$/;
+  'pair-min-crop': ['pairMinCrop', 0.01, 1, 'Least share of the picture of a pair that a crop keeps.'],
+} as const satisfies Readonly<Record<string, NumberFlag<keyof PretrainSettings>>>;
 
 const SETTING_FLAGS: Flags = {
-  ...Object.fromEntries(
-    Object.entries(NUMBERS).map(([name, [key, , , help]]): [string, Flag] => [
-      name,
-      { value: WHOLE.test(name) ? 'N' : 'X', help, default: String(PAPER[key]), group: 'Settings' },
-    ]),
-  ),
+  ...numberFlags(NUMBERS, PAPER),
   'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98', group: 'Settings' },
   'mask-rule': {
     value: 'A/B/C',
@@ -99,14 +78,7 @@ export const command: Command = {
       help: 'Settings and sizes that go together; flags win over them. list prints all.',
       default: 'paper',
     },
-    model: { value: 'NAME', help: 'Sizes of a fresh model: base, large or giant.', default: "the recipe's" },
-    config: { value: 'FILE', help: 'JSON with sizes of your own.' },
-    checkpoint: {
-      value: 'FILE',
-      help: 'Pretrained weights to go on from, such as beit3_base_patch16_224.pth.',
-      default: 'fresh weights',
-    },
-    'export-format': { value: 'NAME', help: 'Of the weights: safetensors or pth.', default: 'safetensors' },
+    ...modelFilesFlags('base, large or giant', 'beit3_base_patch16_224.pth'),
     ...SETTING_FLAGS,
     ...RUN_FLAGS,
   },
@@ -118,9 +90,7 @@ export const command: Command = {
     if (args.text('recipe') === 'list') return listRecipes(context);
     args.expect(0, 0, 'no argument; data is given with --images, --texts and --pairs');
     const output = required(args, 'output', 'the folder for what the run makes');
-    const exportFormat = args.text('export-format') ?? 'safetensors';
-    if (exportFormat !== 'safetensors' && exportFormat !== 'pth')
-      throw new InputError(`--export-format expects safetensors or pth, got ${JSON.stringify(exportFormat)}.`);
+    const exportFormat = oneOf(args, 'export-format', EXPORT_FORMATS);
     const recipe = args.text('recipe');
     if (recipe !== undefined) findPretrainRecipe(recipe);
     const checkpoint = args.text('checkpoint');
@@ -134,7 +104,7 @@ export const command: Command = {
       tokenizer: args.text('tokenizer'),
       imageTokenizer: codes === undefined ? undefined : await checkpointFile(codes),
       checkpoint: checkpoint === undefined ? undefined : await checkpointFile(checkpoint),
-      model: await modelOf(args),
+      model: await sizesGiven(args, 'encoder_embed_dim'),
       recipe,
       settings: settingsOf(args),
       exportFormat,
@@ -153,52 +123,21 @@ export const command: Command = {
   },
 };
 
-async function modelOf(args: Args): Promise<string | Record<string, unknown> | undefined> {
-  const [name, file] = [args.text('model'), args.text('config')];
-  if (name !== undefined && file !== undefined) throw new InputError('Give either --model or --config, not both.');
-  if (file === undefined) return name;
-  const bytes = await readBytes(file, { what: 'the config', maxBytes: MAX_CONFIG_BYTES });
-  const json = parseJson(new TextDecoder().decode(bytes), file);
-  if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
-  throw new InputError(`${file} is no config: expected a JSON object with fields like encoder_embed_dim.`);
-}
-
 function settingsOf(args: Args): Partial<PretrainSettings> {
-  const found: Record<string, unknown> = {};
-  for (const [name, [key, least, most]] of Object.entries(NUMBERS)) {
-    const value = WHOLE.test(name) ? args.whole(name, least, most) : args.number(name, least, most);
-    if (value !== undefined) found[key] = value;
-  }
-  const betas = numbersOf(args, 'opt-betas', 2);
+  const found: Record<string, unknown> = { ...numbersGiven(args, NUMBERS) };
+  const betas = numberList(args, 'opt-betas', 2);
   if (betas) found.optBetas = betas;
-  const weights = numbersOf(args, 'loss-weights', 4);
+  const weights = numberList(args, 'loss-weights', 4);
   if (weights) found.lossWeights = weights;
   const rule = args.text('mask-rule');
   if (rule !== undefined) {
     parseMaskRule(rule);
     found.maskRule = rule;
   }
-  const initialisation = args.text('initialisation');
-  if (initialisation !== undefined) {
-    if (!INITIALISATIONS.includes(initialisation as Initialisation))
-      throw new InputError(
-        `--initialisation expects one of ${INITIALISATIONS.join(', ')}, got ${JSON.stringify(initialisation)}.`,
-      );
-    found.initialisation = initialisation;
-  }
+  const initialisation = oneOf(args, 'initialisation', INITIALISATIONS);
+  if (initialisation !== undefined) found.initialisation = initialisation;
   if (args.has('checkpoint-activations')) found.checkpointActivations = true;
   return found;
-}
-
-/** `1,2,3` as numbers of at least 0. */
-function numbersOf(args: Args, flag: string, count: number): number[] | undefined {
-  const text = args.text(flag);
-  if (text === undefined) return undefined;
-  const values = text.split(',').map((part) => (part.trim() === '' ? Number.NaN : Number(part)));
-  if (values.length === count && values.every((n) => n >= 0 && Number.isFinite(n))) return values;
-  throw new InputError(
-    `--${flag} expects ${count} numbers of at least 0 with commas between them, got ${JSON.stringify(text)}.`,
-  );
 }
 
 function listRecipes(context: Context): undefined {

@@ -5,8 +5,8 @@ import { trainUnigram } from '../../beit3/tokenizer/index.js';
 import { openCheckpoint, renamedEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
 import { fixture } from '../checkpoints/helpers.js';
 
-/** The weights of a dump of the reference as a checkpoint, with its config inside; `.pth` or `.safetensors` by name. */
-export async function writeTinyCheckpoint(dump: string, path: string): Promise<string> {
+/** The weights of a dump of the reference as a checkpoint, by default with its config inside; `.pth` or `.safetensors` by name. */
+export async function writeTinyCheckpoint(dump: string, path: string, hasConfig = true): Promise<string> {
   const file = await openCheckpoint(fixture(`parity/${dump}.safetensors`));
   try {
     const task = file.metadata.task.replace('_generate', '');
@@ -15,8 +15,9 @@ export async function writeTinyCheckpoint(dump: string, path: string): Promise<s
     const state = [...file.tensors.values()]
       .filter(({ name }) => name.startsWith(prefix))
       .map((entry) => renamedEntry(entry, entry.name.slice(prefix.length)));
-    if (path.endsWith('.pth')) await writePth(path, state, { extra: { config } });
-    else await writeSafetensors(path, state, { format: 'pt', config });
+    const inside: Record<string, string> = hasConfig ? { config } : {};
+    if (path.endsWith('.pth')) await writePth(path, state, { extra: inside });
+    else await writeSafetensors(path, state, { format: 'pt', ...inside });
   } finally {
     await file.close();
   }
