@@ -11,7 +11,7 @@ import { TASK_OF } from '../data/rows.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { restoreCheckpoint, sweep } from '../training/checkpoints.js';
-import type { Source } from '../training/start.js';
+import { listed, type Source } from '../training/start.js';
 import { beit3Subject, modelConfig } from './beit3Subject.js';
 import { beitSubject, beitTrainingSpec, meansBeit } from './beitSubject.js';
 import { openRunData } from './data.js';
@@ -184,11 +184,6 @@ async function freshModel(
   if (unused.length > 0) note(`Not used of ${source?.path}: ${listed(unused)}.`);
   notes.forEach(note);
   return model;
-}
-
-/** All names, those of all layers as one. */
-function listed(names: readonly string[]): string {
-  return [...new Set(names.map((name) => name.replace(/(^|[._])(layers|blocks)\.\d+\./, '$1$2.*.')))].join(', ');
 }
 
 /** A copy beside what is exported, so that it is found there. */

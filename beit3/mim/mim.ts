@@ -14,7 +14,7 @@ import type { MaskedImages } from '../pretrain/batch.js';
 import { maskedImages, pretrainingTransform } from '../pretrain/loader.js';
 import { batchesOfSteps, skipNotes } from '../training/data.js';
 import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
-import { startFrom } from '../training/start.js';
+import { listed, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { gridOf, parseViTConfig, type ViTConfig } from '../vit/config.js';
 import { MaskedImageModel, type MaskedImageModelOptions } from '../vit/maskedImageModel.js';
@@ -141,8 +141,8 @@ async function startMim(
     });
     const notes = [...fitted.notes];
     if (source === null) notes.push('Beginning with fresh weights: no checkpoint was given.');
-    else if (fresh.length > 0) notes.push(`New, not in ${path}: ${fresh.join(', ')}.`);
-    if (unused.length > 0) notes.push(`Not used of ${path}: ${unused.join(', ')}.`);
+    else if (fresh.length > 0) notes.push(`New, not in ${path}: ${listed(fresh)}.`);
+    if (unused.length > 0) notes.push(`Not used of ${path}: ${listed(unused)}.`);
     return { model, spec, notes };
   } finally {
     await source?.close();

@@ -91,3 +91,8 @@ function usedEntries(
   }
   return used;
 }
+
+/** All names, those of all layers as one. */
+export function listed(names: readonly string[]): string {
+  return [...new Set(names.map((name) => name.replace(/(^|[._])(layers|blocks)\.\d+\./, '$1$2.*.')))].join(', ');
+}
