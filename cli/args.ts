@@ -98,6 +98,14 @@ export class Args {
     );
   }
 
+  /** A flag that is one of some words. Throws InputError for another. */
+  choice<T extends string>(flag: string, known: readonly T[]): T | undefined {
+    const given = this.text(flag);
+    const found = known.find((name) => name === given);
+    if (given === undefined || found !== undefined) return found;
+    throw new InputError(`--${flag} must be one of ${known.join(', ')}, got ${JSON.stringify(given)}.`);
+  }
+
   /** The words of a command that wants from `least` to `most` of them; `what` says which, for the message. */
   expect(least: number, most: number, what: string): readonly string[] {
     const { words } = this;

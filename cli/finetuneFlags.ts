@@ -18,7 +18,6 @@ import { InputError } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
 import type { Args } from './args.js';
 import type { Flag, Flags } from './command.js';
-import { oneOf } from './settingFlags.js';
 
 /** Switches that a recipe may have turned on. */
 const NEGATED = ['randaug', 'checkpointActivations'] as const;
@@ -133,7 +132,7 @@ export async function finetuneOptions(task: IndexTask, args: Args): Promise<Fine
     model: args.text('model'),
     ...(config === undefined ? {} : { config: await readConfig(config), configName: config }),
     tokenizer: args.text('tokenizer'),
-    initialisation: oneOf(args, 'initialisation', ['official', 'magneto'] as const),
+    initialisation: args.choice('initialisation', ['official', 'magneto'] as const),
     recipe: args.text('recipe'),
     steps: args.whole('steps', 1, most),
     resume: args.text('resume'),
@@ -142,7 +141,7 @@ export async function finetuneOptions(task: IndexTask, args: Args): Promise<Fine
     keep: args.whole('keep', 1, most),
     saveCkpt: !args.has('no-save-ckpt'),
     validate: !args.has('no-eval'),
-    exportFormat: oneOf(args, 'export', EXPORTS),
+    exportFormat: args.choice('export', EXPORTS),
     logDir: logDir === 'none' ? null : logDir,
   };
 }

@@ -62,6 +62,24 @@ export function required(args: Args, flag: string, what: string): string {
   return text;
 }
 
+/** What a run leaves, in lines or as JSON; `next` is the command to go on with from the exported weights. */
+export function report(
+  context: Context,
+  result: RunResult & { readonly model: string | null },
+  next: (model: string) => string,
+): void {
+  if (context.wantsJson) {
+    context.json(result);
+    return;
+  }
+  if (result.model !== null) {
+    context.out(`After ${grouped(result.steps)} steps: ${result.model}`);
+    context.out(`Next: ${next(result.model)}`);
+  }
+  if (result.checkpoint !== null) context.out(`Training checkpoint: ${result.checkpoint}`);
+  context.out(`Log: ${result.log}`);
+}
+
 /** What a command hands to its run. */
 export interface Course {
   readonly backend: Backend;

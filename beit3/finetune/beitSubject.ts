@@ -2,14 +2,15 @@
 import { InputError } from '../../core/errors.js';
 import type { Builder } from '../../nn/builder.js';
 import { layerDecayGroups } from '../layerDecay.js';
-import { startFrom } from '../training/start.js';
+import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { parseViTConfig } from '../vit/config.js';
 import { beitModel, isBeitName } from '../vit/models.js';
 import { VIT_NAMING } from '../vit/naming.js';
 import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit, isBeit } from '../vit/spec.js';
 import { VisionTransformer } from '../vit/visionTransformer.js';
-import type { SizesOptions } from './beit3Subject.js';
+import type { Settings } from './settings.js';
+import type { SizesOptions } from './start.js';
 import { type Subject, trainedGroups } from './subject.js';
 
 /** Whether what a run begins with is a BEiT: its checkpoint, else the name or the config that was given. */
@@ -23,7 +24,10 @@ export function meansBeit({ source, model, config }: Pick<SizesOptions, 'source'
  * What a run trains, less its classes. Relative positions that all layers shared in pretraining become one table in each, as
  * in the official code. Throws InputError where sizes are not told or contradict the checkpoint.
  */
-export async function beitTrainingSpec({ task, source, model, config, configName, settings }: SizesOptions) {
+export async function beitTrainingSpec(
+  { task, source, model, config, configName }: Omit<SizesOptions, 'settings'>,
+  settings: Settings,
+): Promise<BeitSpec> {
   if (task !== 'imageclassification')
     throw new InputError('BEiT and BEiT v2 classify pictures; the only task of theirs is imagenet.');
   const told = source
@@ -33,7 +37,7 @@ export async function beitTrainingSpec({ task, source, model, config, configName
       : beitModel(model);
   const sizes = source && model !== null ? beitModel(model).config : told.config;
   const hasTables = sizes.use_rel_pos_bias || sizes.use_shared_rel_pos_bias;
-  const trained: BeitSpec = {
+  return {
     ...told,
     config: parseViTConfig(
       {
@@ -51,7 +55,6 @@ export async function beitTrainingSpec({ task, source, model, config, configName
       settings.pooling === null ? told.pretraining !== null || told.meanPooling : settings.pooling === 'mean',
     pretraining: null,
   };
-  return trained;
 }
 
 /** The subject of a spec. */
@@ -68,7 +71,9 @@ export function beitSubject(spec: BeitSpec): Subject<'imageclassification'> {
     start: async (source, options) => {
       const { entries, notes } = fittedEntries(source?.checkpoint.tensors ?? new Map(), config);
       const head = { weight: 'head.weight', classes };
-      return { ...(await startFrom(make, { source: source?.path ?? '', entries, head, ...options })), notes };
+      const path = source?.path ?? '';
+      const { model, ...found } = await startFrom(make, { source: path, entries, head, ...options });
+      return { model, notes: source ? [...fitNotes(found, path), ...notes] : [] };
     },
     groups: (model, settings) => {
       const { layerDecay, weightDecay } = settings;

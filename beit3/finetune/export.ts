@@ -1,15 +1,13 @@
-/** The trained weights as a checkpoint that the reference's model of the task loads strictly. */
-import { type TensorEntry, type WritableTensor, writePth, writeSafetensors } from '../../checkpoints/index.js';
+/** What makes the trained weights a checkpoint that the reference's model of the task loads strictly. */
+import type { TensorEntry, WritableTensor } from '../../checkpoints/index.js';
 import { sameShape } from '../../core/layout.js';
 import { Generator } from '../../core/random.js';
 import type { Tensor } from '../../core/tensor.js';
 import { Builder, metaBackend, type Parameter } from '../../nn/builder.js';
 import type { Initializer } from '../../nn/init.js';
-import { writableTensors } from '../checkpoint.js';
 import type { ModelSpec } from '../config.js';
 import { createModel } from '../heads/index.js';
 import type { Initialisation } from '../model/initialisation.js';
-import type { ExportFormat } from './options.js';
 
 /** Notes how each weight would be drawn, and makes none. */
 class NotingBuilder extends Builder {
@@ -53,30 +51,4 @@ export function unusedWeights(
     const data = (): Float32Array => init(t.shape, new Generator(seed + 1 + i));
     return { name, dtype: 'float32', shape: t.shape, data };
   });
-}
-
-/**
- * Writes weights by name, with the description of the model inside, as `<path>.safetensors`, `<path>.pth` or both; gives the paths. Each
- * file appears whole or not at all. Throws InputError when the disk refuses.
- */
-export async function exportWeights(
-  path: string,
-  format: ExportFormat,
-  weights: ReadonlyMap<string, Tensor>,
-  unused: readonly WritableTensor[],
-  description: Readonly<Record<string, unknown>>,
-): Promise<string[]> {
-  const tensors = [...writableTensors(weights), ...unused];
-  // How it was trained is no property of what was trained.
-  const config = JSON.stringify({ ...description, drop_path_rate: 0, checkpoint_activations: false });
-  const written: string[] = [];
-  if (format !== 'pth') {
-    await writeSafetensors(`${path}.safetensors`, tensors, { format: 'pt', config });
-    written.push(`${path}.safetensors`);
-  }
-  if (format !== 'safetensors') {
-    await writePth(`${path}.pth`, tensors, { extra: { config } });
-    written.push(`${path}.pth`);
-  }
-  return written;
 }

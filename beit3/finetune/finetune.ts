@@ -11,13 +11,15 @@ import { TASK_OF } from '../data/rows.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { restoreCheckpoint, sweep } from '../training/checkpoints.js';
-import { listed, type Source } from '../training/start.js';
-import { beit3Subject, modelConfig } from './beit3Subject.js';
+import { copyInto } from '../training/export.js';
+import type { Source } from '../training/start.js';
+import { beit3Subject } from './beit3Subject.js';
 import { beitSubject, beitTrainingSpec, meansBeit } from './beitSubject.js';
 import { openRunData } from './data.js';
 import { Journal } from './journal.js';
 import { type FinetuneOptions, type Resolved, resolveOptions } from './options.js';
 import { type FinetuneResult, Run } from './run.js';
+import { modelConfig } from './start.js';
 import { expectSameRun, type Fingerprint, newestTraining, readTraining } from './state.js';
 import type { Subject, TrainedModel } from './subject.js';
 import { Trainer } from './trainer.js';
@@ -128,16 +130,22 @@ async function familyOf(
   source: Source | null,
 ): Promise<Family> {
   const { config, configName } = options;
-  const sizes = { task, source, model, config, configName, settings };
+  const sizes = { task, source, model, config, configName };
   if (meansBeit(sizes)) {
-    const spec = await beitTrainingSpec(sizes);
+    const spec = await beitTrainingSpec(sizes, settings);
     const subject = (classes: number): Subject => beitSubject({ ...spec, classes });
     return { tokenizer: null, tokenizerPath: null, longest: Number.POSITIVE_INFINITY, subject };
   }
   const needsText = task !== 'imageclassification';
   const path = needsText ? await tokenizerPath(options, task) : null;
   const loaded = path === null ? null : await Tokenizer.load(path);
-  const found: Beit3Config = await modelConfig({ ...sizes, vocabularySize: loaded?.vocabularySize });
+  if (settings.pooling === 'cls')
+    throw new InputError('A BEiT-3 classifies the mean of its patches; leave --pooling out.');
+  const found: Beit3Config = await modelConfig({
+    ...sizes,
+    vocabularySize: loaded?.vocabularySize,
+    settings: settings.linearProbe ? { ...settings, dropPath: 0 } : settings,
+  });
   return {
     tokenizer: loaded && (await loadTokenizer({ checkpoint: path as string, tokenizer: loaded }, found)),
     tokenizerPath: path,
@@ -174,23 +182,12 @@ async function freshModel(
   { settings, initialisation }: Resolved,
   note: (text: string) => void,
 ): Promise<TrainedModel<Task>> {
-  const { model, fresh, unused, notes } = await subject.start(source, {
+  const { model, notes } = await subject.start(source, {
     backend: defaultBackend(),
     seed: settings.seed,
     onProgress: options.onLoading,
   });
   if (source === null) note(`Beginning with fresh weights (${initialisation}): no checkpoint was given.`);
-  else if (fresh.length > 0) note(`New, not in ${source.path}: ${listed(fresh)}.`);
-  if (unused.length > 0) note(`Not used of ${source?.path}: ${listed(unused)}.`);
-  notes.forEach(note);
+  for (const text of notes) note(text);
   return model;
-}
-
-/** A copy beside what is exported, so that it is found there. */
-async function copyInto(path: string, folder: string): Promise<void> {
-  const { copyFile } = await import('node:fs/promises');
-  const { basename, join, resolve } = await import('node:path');
-  const to = join(folder, basename(path));
-  if (resolve(to) === resolve(path)) return;
-  await copyFile(path, to).catch((error: unknown) => diskError(to, error));
 }

@@ -5,14 +5,12 @@ import { nearest } from '../../core/nearest.js';
 import { type IndexTask, TASK_OF } from '../data/index/index.js';
 import type { Initialisation } from '../model/initialisation.js';
 import type { Writer } from '../training/checkpoints.js';
+import { EXPORTS, type ExportFormat } from '../training/export.js';
 import type { FinetuneEvent } from './events.js';
 import { findRecipe, type Recipe } from './recipes.js';
 import { checkSetting, DEFAULTS, SETTING_NAMES, type Settings } from './settings.js';
 
 export const FINETUNE_TASKS = Object.keys(TASK_OF) as IndexTask[];
-
-export const EXPORTS = ['safetensors', 'pth', 'both'] as const;
-export type ExportFormat = (typeof EXPORTS)[number];
 
 export interface FinetuneOptions extends Partial<Settings> {
   readonly task: IndexTask;

@@ -4,16 +4,17 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { defaultGenerator } from '../../core/random.js';
 import { nextTurn } from '../../core/runtime.js';
 import { schedule } from '../../nn/schedules.js';
+import { writableTensors } from '../checkpoint.js';
 import type { Task } from '../config.js';
 import type { TaskBatches } from '../data/batch.js';
 import type { DataLoader } from '../data/loader/index.js';
 import { type EvaluationReport, evaluate } from '../evaluate/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { compactCounts, saveCheckpoint } from '../training/checkpoints.js';
+import { exportWeights, trainedConfig } from '../training/export.js';
 import { NotFinite } from '../training/notFinite.js';
 import { mixerOf, type RunData, trainingLoader, validationLoader } from './data.js';
 import type { EpochRecord, FinetuneEvent, StepRecord } from './events.js';
-import { exportWeights } from './export.js';
 import type { Journal } from './journal.js';
 import type { FinetuneOptions } from './options.js';
 import type { Settings } from './settings.js';
@@ -324,9 +325,8 @@ export class Run {
     return exportWeights(
       join(options.output, name),
       options.exportFormat ?? 'safetensors',
-      weights,
-      unused,
-      subject.description,
+      [...writableTensors(weights), ...unused],
+      trainedConfig(subject.description),
     );
   }
 

@@ -7,7 +7,7 @@ import type { ParameterGroup } from '../../nn/optim.js';
 import type { Task } from '../config.js';
 import type { TaskModels } from '../heads/index.js';
 import type { Preprocessing } from '../images/index.js';
-import type { Source, Started } from '../training/start.js';
+import type { Source } from '../training/start.js';
 import type { Settings } from './settings.js';
 
 export type TrainedModel<T extends Task> = TaskModels[T] & Module;
@@ -16,6 +16,12 @@ export interface StartOptions {
   readonly backend: Backend;
   readonly seed: number;
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** The model that a run begins with, and what a user should know of how the checkpoint fits. */
+export interface Begun<T extends Task> {
+  readonly model: TrainedModel<T>;
+  readonly notes: readonly string[];
 }
 
 export interface Subject<T extends Task = Task> {
@@ -30,7 +36,7 @@ export interface Subject<T extends Task = Task> {
   /** The model with weights as the builder makes them. */
   make(b: Builder): TrainedModel<T>;
   /** The model with the weights of a checkpoint as far as they go, fresh ones for the rest. Throws InputError. */
-  start(source: Source | null, options: StartOptions): Promise<Started<TrainedModel<T>>>;
+  start(source: Source | null, options: StartOptions): Promise<Begun<T>>;
   /** Whose parameters are trained, with learning rates and weight decay by depth as the reference has them. */
   groups(model: TrainedModel<T>, settings: Settings): ParameterGroup[];
   /** What the reference's model holds besides, for exports that it loads strictly; `entries` are those of the source. */

@@ -13,6 +13,7 @@ import type { Task } from '../config.js';
 import type { TaskBatches } from '../data/batch.js';
 import { trainingLoss } from '../tasks/index.js';
 import { NotFinite } from '../training/notFinite.js';
+import { takeItem } from '../training/scalar.js';
 import { ReplayedSteps, type StepTensors } from './replay.js';
 import type { Settings } from './settings.js';
 import type { Subject, TrainedModel } from './subject.js';
@@ -97,7 +98,7 @@ export class Trainer<T extends Task> {
   /** Updates the weights; the norm of the gradients. */
   async #plainStep(lr: number, step: number, files: readonly string[]): Promise<number> {
     const { clipGrad } = this.settings;
-    const norm = await read(clipGrad === null ? this.#norm() : this.optimiser.step({ lr, maxNorm: clipGrad }));
+    const norm = await takeItem(clipGrad === null ? this.#norm() : this.optimiser.step({ lr, maxNorm: clipGrad }));
     if (!Number.isFinite(norm)) throw new NotFinite(`The norm of the gradients is ${norm}`, step, files);
     if (clipGrad === null) this.optimiser.step({ lr });
     return norm;
@@ -106,7 +107,7 @@ export class Trainer<T extends Task> {
   /** The same for gradients of a scaled loss; null when they have overflowed, and nothing has changed. */
   async #scaledStep(scaler: GradScaler, lr: number): Promise<number | null> {
     const { scale } = scaler;
-    const norm = await read(this.optimiser.step({ lr, maxNorm: this.settings.clipGrad ?? 0, scale }));
+    const norm = await takeItem(this.optimiser.step({ lr, maxNorm: this.settings.clipGrad ?? 0, scale }));
     const holds = Number.isFinite(norm);
     if (!holds) this.optimiser.takeBack();
     scaler.update(holds);
@@ -127,8 +128,8 @@ export class Trainer<T extends Task> {
     const { norm, parts } = steps.run(batches, `${step > dropWorstAfter}`);
     const sums: Record<string, number> = {};
     for (const part of parts)
-      for (const [name, t] of Object.entries(part)) sums[name] = (sums[name] ?? 0) + (await read(t));
-    const gradNorm = await read(norm);
+      for (const [name, t] of Object.entries(part)) sums[name] = (sums[name] ?? 0) + (await takeItem(t));
+    const gradNorm = await takeItem(norm);
     const means = Object.entries(sums).map(([name, sum]) => [name, sum / updateFreq] as const);
     const { loss, ...metrics } = Object.fromEntries(means);
     const files = batches.flatMap((batch) => batch.files);
@@ -179,8 +180,8 @@ export class Trainer<T extends Task> {
   async #accumulate(batch: TaskBatches[T], step: number): Promise<{ loss: number; metrics: Record<string, number> }> {
     const { loss, metrics } = this.#backward(batch, step);
     const values: Record<string, number> = {};
-    for (const [name, t] of Object.entries(metrics)) values[name] = await read(t);
-    return { loss: await read(loss), metrics: values };
+    for (const [name, t] of Object.entries(metrics)) values[name] = await takeItem(t);
+    return { loss: await takeItem(loss), metrics: values };
   }
 
   #norm(): Tensor {
@@ -194,15 +195,5 @@ export class Trainer<T extends Task> {
     this.#average?.dispose();
     this.optimiser.dispose();
     this.ema?.dispose();
-  }
-}
-
-/** The number in a scalar, which is freed; no gradients at all have the norm 0. */
-async function read(t: Tensor | null): Promise<number> {
-  if (t === null) return 0;
-  try {
-    return await t.item();
-  } finally {
-    t.dispose();
   }
 }

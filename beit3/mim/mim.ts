@@ -5,16 +5,18 @@ import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { manualSeed } from '../../core/random.js';
 import type { Builder } from '../../nn/builder.js';
+import { writableTensors } from '../checkpoint.js';
 import { generatorOf } from '../data/loader/random.js';
 import { openPictures } from '../data/stream/index.js';
 import { BatchQueue, drawn, StreamedPictures } from '../data/stream/queue.js';
 import type { ImageSample } from '../data/stream/stream.js';
-import { exportWeights } from '../finetune/export.js';
 import type { MaskedImages } from '../pretrain/batch.js';
 import { maskedImages, pretrainingTransform } from '../pretrain/loader.js';
-import { batchesOfSteps, skipNotes } from '../training/data.js';
-import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
-import { listed, startFrom } from '../training/start.js';
+import { batchesOfSteps } from '../training/data.js';
+import { exportWeights, trainedConfig } from '../training/export.js';
+import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
+import { mergeSettings, namesSkipped } from '../training/settings.js';
+import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { gridOf, parseViTConfig, type ViTConfig } from '../vit/config.js';
 import { MaskedImageModel, type MaskedImageModelOptions } from '../vit/maskedImageModel.js';
@@ -25,9 +27,7 @@ import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import { BEITV2, findMimRecipe, type MimSettings } from './settings.js';
 import { MimTask } from './task.js';
 
-export interface MimOptions {
-  /** Folder for all that the run makes. */
-  readonly output: string;
+export interface MimOptions extends CourseOptions {
   /** Pictures: folders, files or .tar shards. */
   readonly images: readonly string[];
   /** A VQ-KD checkpoint. */
@@ -43,13 +43,6 @@ export interface MimOptions {
   readonly workers?: number;
   readonly backend?: Backend;
   readonly exportFormat?: 'safetensors' | 'pth';
-  readonly stopAfter?: number;
-  readonly saveFreq?: number;
-  readonly keep?: number;
-  readonly resume?: string;
-  readonly logDir?: string | null;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: RunEvent) => void;
   readonly onLoading?: (done: number, total: number) => void;
 }
 
@@ -60,8 +53,7 @@ export interface MimResult extends RunResult {
 
 /** The settings that options stand for. Throws InputError. */
 export function mimSettings({ recipe, settings }: Pick<MimOptions, 'recipe' | 'settings'>): MimSettings {
-  const given = Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined));
-  return { ...BEITV2, ...(recipe === undefined ? {} : findMimRecipe(recipe).settings), ...given };
+  return mergeSettings(BEITV2, recipe === undefined ? {} : findMimRecipe(recipe).settings, settings ?? {});
 }
 
 /**
@@ -131,7 +123,7 @@ async function startMim(
     const pretraining = spec.pretraining as MaskedImageModelOptions;
     const make = (b: Builder) => new MaskedImageModel(b, spec.config, pretraining);
     const fitted = fittedEntries(source?.tensors ?? new Map(), spec.config);
-    const { model, fresh, unused } = await startFrom(make, {
+    const { model, ...begun } = await startFrom(make, {
       source: path ?? '',
       entries: fitted.entries,
       head: { weight: 'lm_head.weight', classes: tokenizer.codes },
@@ -139,10 +131,10 @@ async function startMim(
       seed,
       onProgress: onLoading,
     });
-    const notes = [...fitted.notes];
-    if (source === null) notes.push('Beginning with fresh weights: no checkpoint was given.');
-    else if (fresh.length > 0) notes.push(`New, not in ${path}: ${listed(fresh)}.`);
-    if (unused.length > 0) notes.push(`Not used of ${path}: ${listed(unused)}.`);
+    const notes =
+      path === undefined
+        ? ['Beginning with fresh weights: no checkpoint was given.']
+        : [...fitNotes(begun, path), ...fitted.notes];
     return { model, spec, notes };
   } finally {
     await source?.close();
@@ -218,7 +210,7 @@ async function openData(
   config: ViTConfig,
 ): Promise<MimTask['data']> {
   const { seed, rank, worldSize, shuffleBuffer: buffer, updateFreq, imageBatch } = settings;
-  const onSkip = skipNotes(onEvent);
+  const onSkip = namesSkipped((text) => onEvent({ type: 'note', text }));
   const stream = await openPictures(images, { seed, rank, worldSize, buffer, onSkip });
   const transform = pretrainingTransform(config.img_size, settings.minCrop, settings.colorJitter);
   const pictures = new StreamedPictures({ transform, seed, rank, worldSize, workers, onSkip });
@@ -246,13 +238,7 @@ export async function exportMim(
   { output, exportFormat = 'safetensors' }: Pick<MimOptions, 'output' | 'exportFormat'>,
 ): Promise<string> {
   const { join } = await import('node:path');
-  const tables = indexTables(spec.config, model.cls_pt_layers.length);
-  const [path] = await exportWeights(
-    join(output, 'model'),
-    exportFormat,
-    model.stateDict(),
-    tables,
-    describeBeit(spec),
-  );
+  const tensors = [...writableTensors(model.stateDict()), ...indexTables(spec.config, model.cls_pt_layers.length)];
+  const [path] = await exportWeights(join(output, 'model'), exportFormat, tensors, trainedConfig(describeBeit(spec)));
   return path;
 }

@@ -1,6 +1,5 @@
 /** The settings of masked image modelling, and the recipes that give many at once. */
-import { InputError } from '../../core/errors.js';
-import { nearest } from '../../core/nearest.js';
+import { recipeNamed } from '../training/settings.js';
 import type { BeitSize } from '../vit/models.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
@@ -139,8 +138,5 @@ export const MIM_RECIPES: readonly MimRecipe[] = [
 
 /** Throws InputError, which names the nearest, for a recipe that there is not. */
 export function findMimRecipe(name: string): MimRecipe {
-  const found = MIM_RECIPES.find((recipe) => recipe.name === name);
-  if (found) return found;
-  const names = MIM_RECIPES.map((recipe) => recipe.name);
-  throw new InputError(`There is no recipe ${JSON.stringify(name)}; the nearest is ${nearest(name, names)}.`);
+  return recipeNamed(MIM_RECIPES, name);
 }

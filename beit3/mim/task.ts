@@ -10,7 +10,8 @@ import { STATISTICS } from '../images/preprocess.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import type { MaskedImages } from '../pretrain/batch.js';
 import { codesOf, compared, type MaskedLoss } from '../pretrain/losses.js';
-import { optimise, taken } from '../training/optimise.js';
+import { optimise } from '../training/optimise.js';
+import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { MaskedImageModel } from '../vit/maskedImageModel.js';
 import { VIT_NAMING } from '../vit/naming.js';
@@ -100,8 +101,8 @@ export class MimTask implements SteppedTask<readonly MaskedImages[]> {
       for (const name of ['mim', 'cls'] as const) {
         const found = losses[name];
         if (found === null) continue;
-        numbers[name] = (numbers[name] ?? 0) + share * (await taken(found.loss));
-        numbers[`${name}Acc`] = (numbers[`${name}Acc`] ?? 0) + share * (await taken(found.accuracy));
+        numbers[name] = (numbers[name] ?? 0) + share * (await takeItem(found.loss));
+        numbers[`${name}Acc`] = (numbers[`${name}Acc`] ?? 0) + share * (await takeItem(found.accuracy));
       }
     }
     const loss = numbers.mim + (numbers.cls ?? 0);

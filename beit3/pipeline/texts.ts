@@ -16,6 +16,13 @@ export function longestText(config: Pick<Beit3Config, 'max_source_positions'>): 
   return config.max_source_positions - 2;
 }
 
+/** Throws InputError where texts of `length` tokens do not fit the model; `flags` say what sets the length. */
+export function expectTextLength(config: Beit3Config, length: number, flags: string): void {
+  const most = longestText(config);
+  if (length > most)
+    throw new InputError(`The model takes ${most} tokens of a text at most, got ${length}; lower ${flags}.`);
+}
+
 /** The words of a generated row of token ids, and their ids. */
 export function captionOf(tokenizer: Tokenizer, row: readonly number[]): { text: string; ids: number[] } {
   const { maskId, startId, endId, padId, vocabularySize } = tokenizer;

@@ -1,6 +1,5 @@
 /** `beit3 pretrain`: everything is opened and checked, then trained. Node only. */
-import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
-import { diskError } from '../../checkpoints/sink.js';
+import { openCheckpoint, type TensorEntry } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
@@ -12,9 +11,12 @@ import { type Beit3Config, parseConfig, patchCount, SIZES } from '../config.js';
 import { openPairs, openPictures, openTexts } from '../data/stream/index.js';
 import { inferConfig } from '../infer.js';
 import { Backbone } from '../model/backbone.js';
+import { expectTextLength } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
-import { batchesOfSteps, skipNotes } from '../training/data.js';
-import { prepareOutput, type RunEvent, type RunResult, runSteps } from '../training/run.js';
+import { batchesOfSteps } from '../training/data.js';
+import { copyInto, exportWeights, trainedConfig } from '../training/export.js';
+import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
+import { mergeSettings, namesSkipped } from '../training/settings.js';
 import { loadVqKd } from '../vqkd/checkpoint.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
@@ -22,9 +24,7 @@ import { Pretraining } from './model.js';
 import { findPretrainRecipe, PAPER, type PretrainSettings, parseMaskRule } from './settings.js';
 import { PretrainTask } from './task.js';
 
-export interface PretrainOptions {
-  /** Folder for all that the run makes. */
-  readonly output: string;
+export interface PretrainOptions extends CourseOptions {
   /** Pictures: folders, files or .tar shards; texts: .txt or .jsonl; pairs: .tar shards or tables. At least one kind. */
   readonly images?: readonly string[];
   readonly texts?: readonly string[];
@@ -44,13 +44,6 @@ export interface PretrainOptions {
   readonly workers?: number;
   readonly backend?: Backend;
   readonly exportFormat?: 'safetensors' | 'pth';
-  readonly stopAfter?: number;
-  readonly saveFreq?: number;
-  readonly keep?: number;
-  readonly resume?: string;
-  readonly logDir?: string | null;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: RunEvent) => void;
   readonly onLoading?: (done: number, total: number) => void;
 }
 
@@ -61,8 +54,7 @@ export interface PretrainResult extends RunResult {
 
 /** The settings that options stand for. Throws InputError. */
 export function pretrainSettings({ recipe, settings }: Pick<PretrainOptions, 'recipe' | 'settings'>): PretrainSettings {
-  const given = Object.fromEntries(Object.entries(settings ?? {}).filter(([, value]) => value !== undefined));
-  return { ...PAPER, ...(recipe === undefined ? {} : findPretrainRecipe(recipe).settings), ...given };
+  return mergeSettings(PAPER, recipe === undefined ? {} : findPretrainRecipe(recipe).settings, settings ?? {});
 }
 
 /**
@@ -230,11 +222,7 @@ function expectFit(
     );
   }
   const longest = Math.max(settings.textLength, settings.pairTextLength);
-  const most = config.max_source_positions - 2;
-  if (longest > most)
-    throw new InputError(
-      `The model takes ${most} tokens of a text at most, got ${longest}; lower --text-length and --pair-text-length.`,
-    );
+  expectTextLength(config, longest, '--text-length and --pair-text-length');
 }
 
 async function openData(
@@ -244,7 +232,7 @@ async function openData(
   words: Tokenizer | null,
 ): Promise<PretrainTask['data']> {
   const { seed, rank, worldSize, shuffleBuffer: buffer, updateFreq } = settings;
-  const onSkip = skipNotes(onEvent);
+  const onSkip = namesSkipped((text) => onEvent({ type: 'note', text }));
   const shuffle = { seed, rank, worldSize, buffer, onSkip };
   const tokenizer = words as Tokenizer;
   const { textLength: length, pairTextLength: maxTokens } = settings;
@@ -280,19 +268,11 @@ async function openData(
 }
 
 async function exportModel(model: Pretraining, config: Beit3Config, options: PretrainOptions): Promise<string> {
-  const { copyFile } = await import('node:fs/promises');
-  const { basename, join, resolve } = await import('node:path');
+  const { join } = await import('node:path');
   const { output, exportFormat = 'safetensors', tokenizer } = options;
-  const path = join(output, `model.${exportFormat}`);
-  const trained = { ...config, drop_path_rate: 0, checkpoint_activations: false };
-  const text = JSON.stringify({ ...trained, multiway: true, subln: true });
+  const description = { ...trainedConfig(config), multiway: true, subln: true };
   const tensors = writableTensors(model.namedTensors());
-  if (exportFormat === 'pth') await writePth(path, tensors, { extra: { config: text } });
-  else await writeSafetensors(path, tensors, { format: 'pt', config: text });
-  if (tokenizer !== undefined) {
-    const beside = join(output, basename(tokenizer));
-    if (resolve(beside) !== resolve(tokenizer))
-      await copyFile(tokenizer, beside).catch((error: unknown) => diskError(beside, error));
-  }
+  const [path] = await exportWeights(join(output, 'model'), exportFormat, tensors, description);
+  if (tokenizer !== undefined) await copyInto(tokenizer, output);
   return path;
 }

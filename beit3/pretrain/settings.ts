@@ -1,7 +1,7 @@
 /** The settings of a pretraining run, and the recipes that give many at once. */
 import { InputError } from '../../core/errors.js';
-import { nearest } from '../../core/nearest.js';
 import type { Initialisation } from '../model/initialisation.js';
+import { recipeNamed } from '../training/settings.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
 export interface PretrainSettings {
@@ -138,10 +138,7 @@ export const PRETRAIN_RECIPES: readonly PretrainRecipe[] = [
 
 /** Throws InputError, which names the nearest, for a recipe that there is not. */
 export function findPretrainRecipe(name: string): PretrainRecipe {
-  const found = PRETRAIN_RECIPES.find((recipe) => recipe.name === name);
-  if (found) return found;
-  const names = PRETRAIN_RECIPES.map((recipe) => recipe.name);
-  throw new InputError(`There is no recipe ${JSON.stringify(name)}; the nearest is ${nearest(name, names)}.`);
+  return recipeNamed(PRETRAIN_RECIPES, name);
 }
 
 /** `80/10/10` as shares. Throws InputError for what are no three parts of a hundred. */

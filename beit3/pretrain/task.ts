@@ -1,7 +1,8 @@
 /** Masked data modelling as a task of steps. */
 import { AdamW } from '../../nn/optim.js';
 import { layerDecayGroups } from '../layerDecay.js';
-import { optimise, taken } from '../training/optimise.js';
+import { optimise } from '../training/optimise.js';
+import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import type { PretrainBatch } from './batch.js';
@@ -26,8 +27,8 @@ export async function readLosses(losses: MaskedLosses): Promise<MaskedNumbers> {
   for (const name of LOSSES) {
     const found = losses[name];
     if (!found) continue;
-    numbers[name] = await taken(found.loss);
-    numbers[`${name}Acc`] = await taken(found.accuracy);
+    numbers[name] = await takeItem(found.loss);
+    numbers[`${name}Acc`] = await takeItem(found.accuracy);
   }
   return numbers;
 }

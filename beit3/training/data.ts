@@ -1,6 +1,5 @@
 /** What runs by steps share that read streams. */
 import type { BatchQueue } from '../data/stream/queue.js';
-import type { RunEvent } from './run.js';
 import type { SteppedTask } from './task.js';
 
 /** The batches of a queue, `count` for each step. */
@@ -14,16 +13,5 @@ export function batchesOfSteps<D, B>(queue: BatchQueue<D, B>, count: number): St
     position: () => queue.position(),
     restore: (position) => queue.restore(position),
     close: () => queue.close(),
-  };
-}
-
-/** Broken samples that are named one by one. */
-const MOST_NAMED = 100;
-
-/** Tells of samples that were passed over, of the first ones. */
-export function skipNotes(onEvent: (event: RunEvent) => void): (reason: string) => void {
-  let skipped = 0;
-  return (reason) => {
-    if (++skipped <= MOST_NAMED) onEvent({ type: 'note', text: `Skipped: ${reason}` });
   };
 }

@@ -1,16 +1,7 @@
 /** What steps of all kinds end with. */
-import type { Tensor } from '../../core/tensor.js';
 import type { AdamW } from '../../nn/optim.js';
 import { NotFinite } from './notFinite.js';
-
-/** The number in a scalar, which is freed. */
-export async function taken(t: Tensor): Promise<number> {
-  try {
-    return await t.item();
-  } finally {
-    t.dispose();
-  }
-}
+import { takeItem } from './scalar.js';
 
 export interface OptimisedStep {
   readonly lr: number;
@@ -35,7 +26,7 @@ export async function optimise(optimiser: AdamW, { lr, clipGrad, loss, step, fil
   }
   const norm = optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });
   optimiser.zeroGrad();
-  const gradNorm = await taken(norm as Tensor);
+  const gradNorm = await takeItem(norm);
   if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
   return gradNorm;
 }

@@ -74,6 +74,9 @@ export interface RunOptions {
   readonly writer?: Writer;
 }
 
+/** What whoever starts a run may say of its course. */
+export type CourseOptions = Omit<RunOptions, 'steps' | 'rates' | 'kind' | 'settings'>;
+
 export interface RunResult {
   /** Steps done in all. */
   readonly steps: number;

@@ -1,4 +1,4 @@
-/** The model that training begins with: weights of a checkpoint as far as they go, fresh ones for the rest. */
+/** What training begins with, of any family: weights of a checkpoint as far as they go, fresh ones for the rest. */
 import type { Checkpoint, TensorEntry } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
@@ -20,8 +20,6 @@ export interface Started<M extends Module> {
   readonly fresh: readonly string[];
   /** Names in the checkpoint that the model does not use. */
   readonly unused: readonly string[];
-  /** What was done to the weights of the checkpoint, in sentences. */
-  readonly notes: readonly string[];
 }
 
 /** What a model begins with. */
@@ -46,7 +44,7 @@ export function wantedTensors(make: (b: Builder) => Module): ReadonlyMap<string,
 export async function startFrom<M extends Module>(
   make: (b: Builder) => M,
   { source, entries, head, backend, seed, onProgress }: Beginning,
-): Promise<Omit<Started<M>, 'notes'>> {
+): Promise<Started<M>> {
   const wanted = wantedTensors(make);
   const used = usedEntries(wanted, entries, head, source);
   const fresh = [...wanted.keys()].filter((name) => !used.has(name));
@@ -92,7 +90,15 @@ function usedEntries(
   return used;
 }
 
+/** What a user should know of how a checkpoint fits. */
+export function fitNotes({ fresh, unused }: Omit<Started<Module>, 'model'>, path: string): string[] {
+  return [
+    ...(fresh.length > 0 ? [`New, not in ${path}: ${listed(fresh)}.`] : []),
+    ...(unused.length > 0 ? [`Not used of ${path}: ${listed(unused)}.`] : []),
+  ];
+}
+
 /** All names, those of all layers as one. */
-export function listed(names: readonly string[]): string {
+function listed(names: readonly string[]): string {
   return [...new Set(names.map((name) => name.replace(/(^|[._])(layers|blocks)\.\d+\./, '$1$2.*.')))].join(', ');
 }

@@ -2,28 +2,19 @@ import { mim } from '../../beit3/mim/mim.js';
 import { BEITV2, findMimRecipe, MIM_RECIPES, type MimSettings } from '../../beit3/mim/settings.js';
 import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
-import type { Command, Context, Flags } from '../command.js';
+import type { Command, Context } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
-import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
-import {
-  EXPORT_FORMATS,
-  modelFilesFlags,
-  type NumberFlag,
-  numberFlags,
-  numberList,
-  numbersGiven,
-  oneOf,
-  PRETRAINING_NUMBERS,
-  sizesGiven,
-} from '../settingFlags.js';
+import { PRETRAINING_NUMBERS, sizesGiven } from '../pretrainingFlags.js';
+import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
+import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
 
-const NUMBERS = {
+const NUMBERS: NumberTable<MimSettings> = {
   ...PRETRAINING_NUMBERS,
-  'early-layers': ['earlyLayers', 0, 1024, 'Layers behind which the patches wait for [CLS]; 0 is BEiT.', 'whole'],
-  'head-layers': ['headLayers', 0, 64, 'Layers that predict from them and the final [CLS].', 'whole'],
-  'layer-scale': ['layerScale', 0, 100, 'What layer scale begins with; 0 for none.'],
-} as const satisfies Readonly<Record<string, NumberFlag<keyof MimSettings>>>;
+  'early-layers': ['N', 'earlyLayers', 0, 1024, 'Layers behind which the patches wait for [CLS]; 0 is BEiT.'],
+  'head-layers': ['N', 'headLayers', 0, 64, 'Layers that predict from them and the final [CLS].'],
+  'layer-scale': ['X', 'layerScale', 0, 100, 'What layer scale begins with; 0 for none.'],
+};
 
 /** Switches, and the settings that they set. */
 const SWITCHES: Readonly<Record<string, readonly [help: string, setting: Partial<MimSettings>]>> = {
@@ -33,17 +24,19 @@ const SWITCHES: Readonly<Record<string, readonly [help: string, setting: Partial
   'checkpoint-activations': ['Recompute activations instead of keeping them.', { checkpointActivations: true }],
 };
 
-const SETTING_FLAGS: Flags = {
-  ...numberFlags(NUMBERS, BEITV2),
-  ...Object.fromEntries(Object.entries(SWITCHES).map(([name, [help]]) => [name, { help, group: 'Settings' }])),
-  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: BEITV2.optBetas.join(), group: 'Settings' },
-  normalization: {
-    value: 'NAME',
-    help: "Mean and deviation of the model's pictures: imagenet, or inception (0.5).",
-    default: "the checkpoint's, else imagenet",
-    group: 'Settings',
+const SETTING_FLAGS = settingFlags(
+  NUMBERS,
+  { ...BEITV2, imageMask: 0.383 },
+  {
+    ...Object.fromEntries(Object.entries(SWITCHES).map(([name, [help]]) => [name, { help }])),
+    'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: BEITV2.optBetas.join() },
+    normalization: {
+      value: 'NAME',
+      help: "Mean and deviation of the model's pictures: imagenet, or inception (0.5).",
+      default: "the checkpoint's, else imagenet",
+    },
   },
-};
+);
 
 export const command: Command = {
   usage: [
@@ -62,7 +55,14 @@ export const command: Command = {
       help: 'Settings and sizes that go together; flags win over them. list prints all.',
       default: 'beitv2-base',
     },
-    ...modelFilesFlags('base or large', 'beitv2_base_patch16_224_pt1k.pth'),
+    model: { value: 'NAME', help: 'Sizes of a fresh model: base or large.', default: "the recipe's" },
+    config: { value: 'FILE', help: 'JSON with sizes of your own.' },
+    checkpoint: {
+      value: 'FILE',
+      help: 'Pretrained weights to go on from, such as beitv2_base_patch16_224_pt1k.pth.',
+      default: 'fresh weights',
+    },
+    'export-format': { value: 'NAME', help: 'Of the weights: safetensors or pth.', default: 'safetensors' },
     ...SETTING_FLAGS,
     ...RUN_FLAGS,
   },
@@ -89,30 +89,22 @@ export const command: Command = {
       model: await sizesGiven(args, 'embed_dim'),
       recipe,
       settings: settingsOf(args),
-      exportFormat: oneOf(args, 'export-format', EXPORT_FORMATS),
+      exportFormat: args.choice('export-format', ['safetensors', 'pth'] as const),
     };
     const { result, code } = await course(args, context, (rest) => mim({ ...options, ...rest }));
-    if (context.wantsJson) context.json(result);
-    else {
-      if (result.model !== null) {
-        context.out(`After ${grouped(result.steps)} steps: ${result.model}`);
-        context.out(`Next: beit3 finetune imagenet --data DIR --output DIR --checkpoint ${result.model}`);
-      }
-      if (result.checkpoint !== null) context.out(`Training checkpoint: ${result.checkpoint}`);
-      context.out(`Log: ${result.log}`);
-    }
+    report(context, result, (model) => `beit3 finetune imagenet --data DIR --output DIR --checkpoint ${model}`);
     return code;
   },
 };
 
 function settingsOf(args: Args): Partial<MimSettings> {
-  const found: Record<string, unknown> = { ...numbersGiven(args, NUMBERS) };
-  for (const [name, [, setting]] of Object.entries(SWITCHES)) if (args.has(name)) Object.assign(found, setting);
-  const betas = numberList(args, 'opt-betas', 2);
-  if (betas) found.optBetas = betas;
-  const normalization = oneOf(args, 'normalization', ['imagenet', 'inception'] as const);
-  if (normalization !== undefined) found.normalization = normalization;
-  return found;
+  const switched = Object.entries(SWITCHES).filter(([name]) => args.has(name));
+  return {
+    ...givenNumbers(args, NUMBERS),
+    ...Object.assign({}, ...switched.map(([, [, setting]]) => setting)),
+    optBetas: givenList(args, 'opt-betas', 2) as [number, number] | undefined,
+    normalization: args.choice('normalization', ['imagenet', 'inception'] as const),
+  };
 }
 
 function listRecipes(context: Context): undefined {

@@ -8,56 +8,43 @@ import {
   parseMaskRule,
 } from '../../beit3/pretrain/settings.js';
 import type { Args } from '../args.js';
-import type { Command, Context, Flags } from '../command.js';
+import type { Command, Context } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
-import { course, RUN_FLAGS, required, runOptions } from '../runFlags.js';
-import {
-  EXPORT_FORMATS,
-  modelFilesFlags,
-  type NumberFlag,
-  numberFlags,
-  numberList,
-  numbersGiven,
-  oneOf,
-  PRETRAINING_NUMBERS,
-  sizesGiven,
-} from '../settingFlags.js';
+import { PRETRAINING_NUMBERS, sizesGiven } from '../pretrainingFlags.js';
+import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
+import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
 
-const NUMBERS = {
+const NUMBERS: NumberTable<PretrainSettings> = {
   ...PRETRAINING_NUMBERS,
-  'text-batch': ['textBatch', 1, 1e6, 'Texts of a batch.', 'whole'],
-  'pair-batch': ['pairBatch', 1, 1e6, 'Pairs of a batch.', 'whole'],
-  'text-length': ['textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.', 'whole'],
-  'pair-text-length': ['pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.', 'whole'],
-  'text-mask': ['textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
-  'pair-text-mask': ['pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
-  'pair-min-crop': ['pairMinCrop', 0.01, 1, 'Least share of the picture of a pair that a crop keeps.'],
-} as const satisfies Readonly<Record<string, NumberFlag<keyof PretrainSettings>>>;
+  'text-batch': ['N', 'textBatch', 1, 1e6, 'Texts of a batch.'],
+  'pair-batch': ['N', 'pairBatch', 1, 1e6, 'Pairs of a batch.'],
+  'text-length': ['N', 'textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.'],
+  'pair-text-length': ['N', 'pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.'],
+  'text-mask': ['X', 'textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
+  'pair-text-mask': ['X', 'pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
+  'pair-min-crop': ['X', 'pairMinCrop', 0.01, 1, 'Least share of the picture of a pair that a crop keeps.'],
+};
 
-const SETTING_FLAGS: Flags = {
-  ...numberFlags(NUMBERS, PAPER),
-  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98', group: 'Settings' },
+const SETTING_FLAGS = settingFlags(NUMBERS, PAPER, {
+  'opt-betas': { value: 'A,B', help: 'Betas of AdamW.', default: '0.9,0.98' },
   'mask-rule': {
     value: 'A/B/C',
     help: 'Per cent of the chosen tokens that become <mask>, a random word, and stay.',
     default: '80/10/10',
-    group: 'Settings',
   },
   'loss-weights': {
     value: 'A,B,C,D',
     help: 'Factors on the losses of pictures, texts, and the pictures and texts of pairs.',
     default: '1,1,1,1',
-    group: 'Settings',
   },
   initialisation: {
     value: 'NAME',
     help: 'How fresh weights are drawn: paper (small, output matrices of layer l divided by sqrt(2 l)), official (the fine-tuning code) or magneto, which learns at small sizes too.',
     default: 'paper',
-    group: 'Settings',
   },
-  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.', group: 'Settings' },
-};
+  'checkpoint-activations': { help: 'Recompute activations instead of keeping them.' },
+});
 
 export const command: Command = {
   usage: [
@@ -78,7 +65,14 @@ export const command: Command = {
       help: 'Settings and sizes that go together; flags win over them. list prints all.',
       default: 'paper',
     },
-    ...modelFilesFlags('base, large or giant', 'beit3_base_patch16_224.pth'),
+    model: { value: 'NAME', help: 'Sizes of a fresh model: base, large or giant.', default: "the recipe's" },
+    config: { value: 'FILE', help: 'JSON with sizes of your own.' },
+    checkpoint: {
+      value: 'FILE',
+      help: 'Pretrained weights to go on from, such as beit3_base_patch16_224.pth.',
+      default: 'fresh weights',
+    },
+    'export-format': { value: 'NAME', help: 'Of the weights: safetensors or pth.', default: 'safetensors' },
     ...SETTING_FLAGS,
     ...RUN_FLAGS,
   },
@@ -90,7 +84,6 @@ export const command: Command = {
     if (args.text('recipe') === 'list') return listRecipes(context);
     args.expect(0, 0, 'no argument; data is given with --images, --texts and --pairs');
     const output = required(args, 'output', 'the folder for what the run makes');
-    const exportFormat = oneOf(args, 'export-format', EXPORT_FORMATS);
     const recipe = args.text('recipe');
     if (recipe !== undefined) findPretrainRecipe(recipe);
     const checkpoint = args.text('checkpoint');
@@ -107,37 +100,25 @@ export const command: Command = {
       model: await sizesGiven(args, 'encoder_embed_dim'),
       recipe,
       settings: settingsOf(args),
-      exportFormat,
+      exportFormat: args.choice('export-format', ['safetensors', 'pth'] as const),
     } as const;
     const { result, code } = await course(args, context, (rest) => pretrain({ ...options, ...rest }));
-    if (context.wantsJson) context.json(result);
-    else {
-      if (result.model !== null) {
-        context.out(`After ${grouped(result.steps)} steps: ${result.model}`);
-        context.out(`Next: beit3 finetune TASK --data DIR --output DIR --checkpoint ${result.model}`);
-      }
-      if (result.checkpoint !== null) context.out(`Training checkpoint: ${result.checkpoint}`);
-      context.out(`Log: ${result.log}`);
-    }
+    report(context, result, (model) => `beit3 finetune TASK --data DIR --output DIR --checkpoint ${model}`);
     return code;
   },
 };
 
 function settingsOf(args: Args): Partial<PretrainSettings> {
-  const found: Record<string, unknown> = { ...numbersGiven(args, NUMBERS) };
-  const betas = numberList(args, 'opt-betas', 2);
-  if (betas) found.optBetas = betas;
-  const weights = numberList(args, 'loss-weights', 4);
-  if (weights) found.lossWeights = weights;
-  const rule = args.text('mask-rule');
-  if (rule !== undefined) {
-    parseMaskRule(rule);
-    found.maskRule = rule;
-  }
-  const initialisation = oneOf(args, 'initialisation', INITIALISATIONS);
-  if (initialisation !== undefined) found.initialisation = initialisation;
-  if (args.has('checkpoint-activations')) found.checkpointActivations = true;
-  return found;
+  const maskRule = args.text('mask-rule');
+  if (maskRule !== undefined) parseMaskRule(maskRule);
+  return {
+    ...givenNumbers(args, NUMBERS),
+    optBetas: givenList(args, 'opt-betas', 2) as [number, number] | undefined,
+    lossWeights: givenList(args, 'loss-weights', 4) as [number, number, number, number] | undefined,
+    maskRule,
+    initialisation: args.choice('initialisation', INITIALISATIONS),
+    checkpointActivations: args.has('checkpoint-activations') || undefined,
+  };
 }
 
 function listRecipes(context: Context): undefined {

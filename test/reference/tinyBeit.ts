@@ -1,14 +1,15 @@
 /** A tiny BEiT and BEiT v2 that are trained for 20 steps, the same on every machine, and what they export. */
 import { join } from 'node:path';
+import { writableTensors } from '../../beit3/checkpoint.js';
 import type { ClassificationBatch } from '../../beit3/data/batch.js';
 import { beitSubject } from '../../beit3/finetune/beitSubject.js';
-import { exportWeights } from '../../beit3/finetune/export.js';
 import { DEFAULTS, type Settings } from '../../beit3/finetune/settings.js';
 import { Trainer } from '../../beit3/finetune/trainer.js';
 import { exportMim } from '../../beit3/mim/mim.js';
 import { MimTask } from '../../beit3/mim/task.js';
 import type { MaskedImages } from '../../beit3/pretrain/batch.js';
 import { blockMask } from '../../beit3/pretrain/masks.js';
+import { exportWeights, trainedConfig } from '../../beit3/training/export.js';
 import { parseViTConfig, type ViTConfig } from '../../beit3/vit/config.js';
 import { MaskedImageModel, type MaskedImageModelOptions } from '../../beit3/vit/maskedImageModel.js';
 import type { BeitSpec } from '../../beit3/vit/spec.js';
@@ -161,13 +162,8 @@ export async function exportTinyBeit(
   const model = tinyClassifier(backend);
   await trainTinyClassifier(model);
   const { description, unused } = beitSubject(CLASSIFIER);
-  const files = await exportWeights(
-    join(folder, 'classifier'),
-    'both',
-    model.stateDict(),
-    unused(new Map(), 0),
-    description,
-  );
+  const tensors = [...writableTensors(model.stateDict()), ...unused(new Map(), 0)];
+  const files = await exportWeights(join(folder, 'classifier'), 'both', tensors, trainedConfig(description));
   model.dispose();
   return files;
 }

@@ -1,9 +1,10 @@
 /** Tiny models after a little training, exported as fine-tuning exports them, and what they make of a batch. */
 import { join } from 'node:path';
-import { describeSpec } from '../../beit3/checkpoint.js';
+import { describeSpec, writableTensors } from '../../beit3/checkpoint.js';
 import type { ModelSpec, Task } from '../../beit3/config.js';
-import { exportWeights, unusedWeights } from '../../beit3/finetune/export.js';
+import { unusedWeights } from '../../beit3/finetune/export.js';
 import type { TaskModels } from '../../beit3/heads/index.js';
+import { exportWeights, trainedConfig } from '../../beit3/training/export.js';
 import type { Backend } from '../../core/backend.js';
 import { scope } from '../../core/memory.js';
 import { noGrad } from '../../core/modes.js';
@@ -24,9 +25,8 @@ export async function exportTiny(task: Task, folder: string, backend: Backend): 
     return await exportWeights(
       join(folder, task),
       'both',
-      model.stateDict(),
-      unusedWeights(spec, new Map(), 'official', 1),
-      describeSpec(spec),
+      [...writableTensors(model.stateDict()), ...unusedWeights(spec, new Map(), 'official', 1)],
+      describeSpec({ ...spec, config: trainedConfig(spec.config) }),
     );
   } finally {
     model.dispose();
