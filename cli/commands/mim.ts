@@ -67,7 +67,7 @@ export const command: Command = {
     ...RUN_FLAGS,
   },
   examples: [
-    'beit3 mim --images photos --image-tokenizer vqkd_encoder_base_decoder_3x768x12_clip-d5036aa7.pth --output run --recipe beitv2-base-300e --image-batch 64 --update-freq 32',
+    'beit3 mim --images photos --image-tokenizer vqkd.pth --output run --recipe beitv2-base-300e --image-batch 64 --update-freq 32',
     'beit3 mim --images shards/{0000..0099}.tar --image-tokenizer vqkd.safetensors --output run --recipe small',
   ],
   async run(args, context) {

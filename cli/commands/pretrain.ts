@@ -77,8 +77,8 @@ export const command: Command = {
     ...RUN_FLAGS,
   },
   examples: [
-    'beit3 pretrain --images photos --texts books/*.txt --pairs laion/{00000..00099}.tar --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run --recipe small',
-    'beit3 pretrain --pairs my.jsonl --checkpoint beit3_base_patch16_224.pth --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run --steps 20000 --lr 1e-4 --pair-batch 32',
+    'beit3 pretrain --images photos --texts books --pairs laion --tokenizer beit3.spm --image-tokenizer vqkd.pth --output run',
+    'beit3 pretrain --pairs "shards/{000..099}.tar" --checkpoint beit3_base_patch16_224 ... --steps 20000 --lr 1e-4 --pair-batch 32',
   ],
   async run(args, context) {
     if (args.text('recipe') === 'list') return listRecipes(context);
