@@ -1,4 +1,8 @@
+import { holdsBeit } from '../../beit3/classifier.js';
+import { beitSpecOf } from '../../beit3/vit/checkpoint.js';
+import { describeBeit } from '../../beit3/vit/spec.js';
 import {
+  type Checkpoint,
   openCheckpoint,
   type Plain,
   readFloat32,
@@ -36,6 +40,7 @@ export const command: Command = {
     const checkpoint = await openCheckpoint(input);
     const progress = context.progress('converting');
     try {
+      const told = await toldByName(checkpoint, input);
       const entries = [...checkpoint.tensors.values()];
       const total = entries.reduce((n, entry) => n + entry.byteLength, 0);
       let done = 0;
@@ -49,12 +54,13 @@ export const command: Command = {
       const left: string[] = [];
       if (toPth) {
         await writePth(output, tensors, {
-          extra: { ...checkpoint.extra, ...metadataOf(checkpoint.metadata, checkpoint.extra) },
+          extra: { ...told, ...checkpoint.extra, ...metadataOf(checkpoint.metadata, checkpoint.extra) },
         });
       } else {
         left.push(...Object.keys(checkpoint.extra).filter((key) => key !== 'config' || typeof config !== 'string'));
         await writeSafetensors(output, tensors, {
           format: 'pt',
+          ...told,
           ...checkpoint.metadata,
           ...(typeof config === 'string' ? { config } : {}),
         });
@@ -70,6 +76,17 @@ export const command: Command = {
     }
   },
 };
+
+/** The config of a BEiT, whose name and arguments tell what its tensors do not: how its pictures are normalised. */
+async function toldByName(checkpoint: Checkpoint, input: string): Promise<{ config?: string }> {
+  if (!holdsBeit(checkpoint)) return {};
+  try {
+    return { config: JSON.stringify(describeBeit(await beitSpecOf(checkpoint, input))) };
+  } catch (error) {
+    if (error instanceof InputError) return {};
+    throw error;
+  }
+}
 
 function isFloatName(name: string): name is Float {
   return (FLOATS as readonly string[]).includes(name);

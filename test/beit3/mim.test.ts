@@ -192,6 +192,17 @@ describe('masked image modelling', () => {
     assert.ok(!larger.notes.includes('New, not in'), 'the head stays');
   });
 
+  it('is fine-tuned in parts to the numbers of one run', async () => {
+    const { result: pretrained } = await told(tiny());
+    const options = { checkpoint: pretrained.model as string, lr: 1e-3, dropPath: 0.3, modelEma: true };
+    const whole = await tuned(options);
+    const output = at('in-parts');
+    assert.equal((await tuned({ ...options, output, steps: 2 })).result.steps, 2);
+    const rest = await tuned({ ...options, output });
+    assert.match(rest.notes, /Resumed from .*checkpoint-2\.safetensors/);
+    assert.deepEqual(await weightsOf(rest.result.models[0]), await weightsOf(whole.result.models[0]));
+  });
+
   it('is probed by a linear classifier of [CLS] or of the mean patch; nothing else moves', async () => {
     const { result: pretrained } = await told(tiny());
     const checkpoint = pretrained.model as string;

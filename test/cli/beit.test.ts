@@ -110,6 +110,15 @@ test('official names are counted, and checkpoints of the reference told', async 
   ]);
 });
 
+test('what the name of an official file tells goes into a converted one', async () => {
+  const official = await writeTinyCheckpoint('beit_classification', at('beitv2_tiny_pt1k_ft1k.pth'), false);
+  for (const name of ['mine.safetensors', 'mine.pth']) {
+    await succeed('convert', official, at(name));
+    const { config } = (await succeedJson('inspect', at(name))) as { config: { normalization: string } };
+    assert.equal(config.normalization, 'imagenet', name);
+  }
+});
+
 test('what cannot be is refused in one sentence', async () => {
   const places = ['--images', at('pictures', 'train'), '--image-tokenizer', tokenizer, '--output', at('refused')];
   await refuse(/--image-tokenizer is missing/, 'mim', '--images', folder, '--output', at('refused'));
