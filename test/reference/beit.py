@@ -66,6 +66,32 @@ def loss_of(model, batch, smoothing):
     return sum(criterion(logits, codes) for logits in model(batch['images'], bool_masked_pos=masked))
 
 
+def optimiser_of(factory, model, settings):
+    assigner, decay, layers = None, settings.get('layerDecay', 1), model.get_num_layers()
+    if decay < 1:
+        assigner = factory.LayerDecayValueAssigner([decay ** (layers + 1 - i) for i in range(layers + 2)])
+    args = argparse.Namespace(opt='adamw', lr=0.0, weight_decay=settings['weightDecay'], opt_eps=settings['eps'],
+                              opt_betas=settings['betas'])
+    # It prints all groups.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return factory.create_optimizer(args, model, skip_list=model.no_weight_decay(),
+                                        get_num_layer=assigner and assigner.get_layer_id,
+                                        get_layer_scale=assigner and assigner.get_scale)
+
+
+def groups(modules):
+    """Learning rate and weight decay of every parameter of a model with positions of all kinds."""
+    sizes = {'img_size': 16, 'patch_size': 8, 'embed_dim': 8, 'depth': 2, 'num_heads': 2, 'init_values': 0.1,
+             'use_abs_pos_emb': True, 'use_rel_pos_bias': True, 'use_shared_rel_pos_bias': True}
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = modules[1].VisionTransformerForMaskedImageModelingCLS(
+            **sizes, qkv_bias=True, norm_layer=torch.nn.LayerNorm, vocab_size=5, early_layers=1, head_layers=1)
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimiser = optimiser_of(modules[2], model, {'weightDecay': 0.05, 'layerDecay': 0.75, 'eps': 1e-8, 'betas': [0.9, 0.98]})
+    return {'sizes': sizes, 'of': {names[id(p)]: [group['lr_scale'], group['weight_decay']]
+                                   for group in optimiser.param_groups for p in group['params']}}
+
+
 def train(stream, modules):
     """The loss of each step of a stream, its header and its last batch."""
     tuning, pretraining, factory = modules
@@ -74,15 +100,7 @@ def train(stream, modules):
     load(model, {name: value.clone() for name, value in state.items()})
     model.train()
     settings = header['optimizer']
-    assigner, decay, layers = None, settings.get('layerDecay', 1), header['config']['depth']
-    if decay < 1:
-        assigner = factory.LayerDecayValueAssigner([decay ** (layers + 1 - i) for i in range(layers + 2)])
-    args = argparse.Namespace(opt='adamw', lr=0.0, weight_decay=settings['weightDecay'], opt_eps=settings['eps'],
-                              opt_betas=settings['betas'])
-    with contextlib.redirect_stdout(io.StringIO()):
-        optimiser = factory.create_optimizer(args, model, skip_list=model.no_weight_decay(),
-                                             get_num_layer=assigner and assigner.get_layer_id,
-                                             get_layer_scale=assigner and assigner.get_scale)
+    optimiser = optimiser_of(factory, model, settings)
     losses = []
     for fields, batch in stream:
         loss = loss_of(model, batch, header['labelSmoothing'])
@@ -109,7 +127,7 @@ def main():
     torch.set_num_threads(1)
     modules = official(args.beit2.resolve())
     script = args.dist / 'test/reference/beit.js'
-    found = {}
+    found = {'groups': groups(modules)}
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(['node', script, 'exports', folder], check=True, stdout=subprocess.DEVNULL)
         for kind, name in (('classifier', 'classifier'), ('pretrained', 'model')):
