@@ -2,8 +2,11 @@
 import { type Checkpoint, openCheckpoint, type SourceLike } from '../checkpoints/index.js';
 import { type LoadOptions, loadModel, specOf } from './checkpoint.js';
 import type { Beit3Config, ModelSpec } from './config.js';
+import { holdsBeit } from './family.js';
 import type { ImageClassifier } from './heads/index.js';
 import type { Preprocessing } from './images/index.js';
+
+export type { ImageClassifier };
 
 /** Sizes of pictures that every family has under these names. */
 export type PictureSizes = Pick<Beit3Config, 'img_size' | 'patch_size' | 'in_chans' | 'image_background'>;
@@ -17,11 +20,6 @@ export interface ClassifierSpec {
 
 export interface LoadedClassifier extends ClassifierSpec {
   readonly model: ImageClassifier;
-}
-
-/** Whether a checkpoint holds the plain vision transformer of BEiT or BEiT v2. */
-export function holdsBeit({ tensors }: Checkpoint): boolean {
-  return tensors.has('blocks.0.attn.qkv.weight') && tensors.has('cls_token');
 }
 
 /** The spec of an open checkpoint. Throws InputError where it holds no classifier. */

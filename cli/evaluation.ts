@@ -1,6 +1,6 @@
 /** What `beit3 evaluate` needs before it can begin: everything is looked at before a large model is loaded. */
 import { loadModel, specOf } from '../beit3/checkpoint.js';
-import { classifierSpecOf, holdsBeit, loadClassifier, type PictureSizes } from '../beit3/classifier.js';
+import { classifierSpecOf, loadClassifier, type PictureSizes } from '../beit3/classifier.js';
 import type { Beit3Config, Task } from '../beit3/config.js';
 import type { TaskSamples } from '../beit3/data/dataSet.js';
 import { type DataSet, type IndexedDataSet, openDataSet } from '../beit3/data/loader/index.js';
@@ -12,6 +12,7 @@ import {
   evaluatedSamples,
 } from '../beit3/evaluate/dataSet.js';
 import { readAnsweredQuestions } from '../beit3/evaluate/references.js';
+import { holdsBeit } from '../beit3/family.js';
 import type { TaskModels } from '../beit3/heads/index.js';
 import type { Preprocessing } from '../beit3/images/index.js';
 import { loadOptions, openBackend } from '../beit3/pipeline/session.js';

@@ -5,8 +5,9 @@ import type { Tensor } from '../../core/tensor.js';
 import type { Builder } from '../../nn/builder.js';
 import type { Module } from '../../nn/module.js';
 import { atImageSize, configOf, type LoadOptions, makeFilled } from '../checkpoint.js';
-import { holdsBeit } from '../classifier.js';
+
 import type { Beit3Config } from '../config.js';
+import { holdsBeit, holdsTokenizer } from '../family.js';
 import type { ImagePipeline } from '../images/index.js';
 import { inferConfig } from '../infer.js';
 import { Backbone } from '../model/backbone.js';
@@ -41,7 +42,7 @@ export async function openEyes(source: SourceLike, loading: LoadOptions, reads: 
   const name = typeof source === 'string' ? source : 'The checkpoint';
   const checkpoint = await openCheckpoint(source);
   try {
-    const isTokenizer = checkpoint.tensors.has('quantize.embedding.weight');
+    const isTokenizer = holdsTokenizer(checkpoint);
     const isBeit = holdsBeit(checkpoint);
     if (reads && (isTokenizer || isBeit))
       throw new InputError(

@@ -1,13 +1,14 @@
 /** The ViT of BEiT and BEiT v2 as what a run trains: a classifier of pictures. */
 import { InputError } from '../../core/errors.js';
 import type { Builder } from '../../nn/builder.js';
+import { holdsBeit } from '../family.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { parseViTConfig } from '../vit/config.js';
 import { beitModel, isBeitName } from '../vit/models.js';
 import { VIT_NAMING } from '../vit/naming.js';
-import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit, isBeit } from '../vit/spec.js';
+import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit } from '../vit/spec.js';
 import { VisionTransformer } from '../vit/visionTransformer.js';
 import type { Settings } from './settings.js';
 import type { SizesOptions } from './start.js';
@@ -15,7 +16,7 @@ import { type Subject, trainedGroups } from './subject.js';
 
 /** Whether what a run begins with is a BEiT: its checkpoint, else the name or the config that was given. */
 export function meansBeit({ source, model, config }: Pick<SizesOptions, 'source' | 'model' | 'config'>): boolean {
-  if (source) return isBeit(source.checkpoint.tensors);
+  if (source) return holdsBeit(source.checkpoint);
   if (model !== null) return isBeitName(model);
   return typeof config === 'object' && config !== null && 'embed_dim' in config;
 }

@@ -1,6 +1,7 @@
 /** What a checkpoint of BEiT or BEiT v2 is, told from the names and shapes of its tensors. */
 import { InertObject, type Plain } from '../../checkpoints/index.js';
 import { InputError } from '../../core/errors.js';
+import { holdsBeit } from '../family.js';
 import type { ImagePipeline, Preprocessing } from '../images/index.js';
 import type { Shapes } from '../infer.js';
 import { parseViTConfig, VIT_DEFAULTS, type ViTConfig } from './config.js';
@@ -26,11 +27,6 @@ const NORMALIZATIONS: Readonly<Record<string, ImagePipeline>> = { imagenet: 'ima
 const HEAD_WIDTH = 64;
 /** Below this size, evaluation looks at 224 of 256 pixels. */
 const WHOLE_FROM = 384;
-
-/** Whether these are the tensors of a BEiT or BEiT v2. */
-export function isBeit(tensors: { has(name: string): boolean }): boolean {
-  return tensors.has('cls_token') && tensors.has('patch_embed.proj.weight') && tensors.has('blocks.0.attn.qkv.weight');
-}
 
 /** How a model wants its pictures: ImageNet's crop, by the official code of 0.875 of the short side below 384 pixels. */
 export function beitPreprocessing({ config, statistics }: Pick<BeitSpec, 'config' | 'statistics'>): Preprocessing {
@@ -58,7 +54,7 @@ export function inferBeit(shapes: Shapes, source: string, options: BeitInferOpti
   };
   const proj = shape('patch_embed.proj.weight', 4);
   const fc1 = shape('blocks.0.mlp.fc1.weight', 2);
-  if (!isBeit(shapes) || !proj || !fc1)
+  if (!holdsBeit({ tensors: shapes }) || !proj || !fc1)
     throw new InputError(`${source} is no BEiT: it has no tensors named patch_embed and blocks.0.`);
   const [D, channels, patch] = proj;
   const own = shape('blocks.0.attn.relative_position_bias_table', 2);

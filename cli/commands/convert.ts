@@ -1,4 +1,4 @@
-import { holdsBeit } from '../../beit3/classifier.js';
+import { holdsBeit } from '../../beit3/family.js';
 import { beitSpecOf } from '../../beit3/vit/checkpoint.js';
 import { describeBeit } from '../../beit3/vit/spec.js';
 import {

@@ -1,6 +1,6 @@
 import { specOf } from '../../beit3/checkpoint.js';
-import { holdsBeit } from '../../beit3/classifier.js';
 import { MODELS, type ModelSpec } from '../../beit3/config.js';
+import { holdsBeit } from '../../beit3/family.js';
 import { createModel } from '../../beit3/heads/index.js';
 import { BEIT_MODELS } from '../../beit3/vit/models.js';
 import { openCheckpoint } from '../../checkpoints/index.js';
