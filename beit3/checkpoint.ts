@@ -1,6 +1,7 @@
 /** Models from checkpoint files, and back. */
 import {
   type Checkpoint,
+  computedEntry,
   openCheckpoint,
   readFloat32,
   resizePositions,
@@ -134,33 +135,34 @@ export async function makeFilled<M extends Module>(
   source: string,
   { backend = defaultBackend(), onProgress }: Pick<LoadOptions, 'backend' | 'onProgress'> = {},
 ): Promise<{ model: M; unused: string[] }> {
-  expectFit(make(new Builder({ backend: metaBackend(), initialize: false })).stateDict(), entries, source);
+  const own = make(new Builder({ backend: metaBackend(), initialize: false })).stateDict();
+  const fitting = atResolution(own, entries);
+  expectFit(own, fitting, source);
   const model = make(new Builder({ backend, initialize: false }));
   try {
-    return { model, unused: await fill(model, entries, onProgress) };
+    return { model, unused: await fill(model, fitting, onProgress) };
   } catch (error) {
     model.dispose();
     throw error;
   }
 }
 
-/** Whether the position table of a checkpoint has to be resized for a model. */
-export function isResized(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>): boolean {
-  const table = own.get(POSITIONS);
-  const stored = entries.get(POSITIONS);
-  return (
-    table !== undefined &&
-    stored?.shape.length === 2 &&
-    stored.shape[0] !== table.shape[0] &&
-    stored.shape[1] === table.shape[1]
-  );
+/** The entries of a checkpoint, with the position table of BEiT-3 as the reference resizes it where a model has another size. */
+export function atResolution(
+  own: ReadonlyMap<string, Tensor>,
+  entries: ReadonlyMap<string, TensorEntry>,
+): ReadonlyMap<string, TensorEntry> {
+  const [shape, stored] = [own.get(POSITIONS)?.shape, entries.get(POSITIONS)];
+  const isResized =
+    shape !== undefined && stored?.shape.length === 2 && stored.shape[0] !== shape[0] && stored.shape[1] === shape[1];
+  if (!isResized) return entries;
+  const [rows, D] = stored.shape;
+  const resized = async () => resizePositions(await readFloat32(stored), rows, D, shape[0], EXTRA_ROWS);
+  return new Map(entries).set(POSITIONS, computedEntry(POSITIONS, shape, resized));
 }
 
 function expectFit(own: ReadonlyMap<string, Tensor>, entries: ReadonlyMap<string, TensorEntry>, source: string): void {
-  const shapes = new Map<string, { shape: readonly number[] }>(entries);
-  if (isResized(own, entries)) shapes.set(POSITIONS, own.get(POSITIONS) as Tensor);
-  for (const name of shapes.keys()) if (!own.has(name)) shapes.delete(name);
-  const problem = compareStates(own, shapes);
+  const problem = compareStates(own, new Map([...entries].filter(([name]) => own.has(name))));
   if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);
   for (const name of own.keys()) {
     const { dtype } = entries.get(name) as TensorEntry;
@@ -178,13 +180,11 @@ async function fill(
   onProgress: LoadOptions['onProgress'],
 ): Promise<string[]> {
   const own = model.stateDict();
-  const resize = isResized(own, entries);
   const total = [...own.keys()].reduce((n, name) => n + (entries.get(name) as TensorEntry).byteLength, 0);
   let done = 0;
   for (const [name, target] of own) {
     const entry = entries.get(name) as TensorEntry;
-    if (name === POSITIONS && resize) writeValues(target, await resizedTable(entry, target.shape));
-    else await fillTensor(target, entry);
+    await fillTensor(target, entry);
     done += entry.byteLength;
     onProgress?.(done, total);
   }
@@ -199,12 +199,6 @@ export async function fillTensor(target: Tensor, entry: TensorEntry): Promise<vo
   } else {
     writeValues(target, await readFloat32(entry));
   }
-}
-
-/** The vision position table at the resolution of `shape`, as the reference resizes it. */
-export async function resizedTable(entry: TensorEntry, shape: readonly number[]): Promise<Float32Array> {
-  const [rows, D] = entry.shape;
-  return resizePositions(await readFloat32(entry), rows, D, shape[0], EXTRA_ROWS);
 }
 
 /** The JSON that describes a model beside its weights. */

@@ -82,7 +82,7 @@ export function visionPositions(config: Beit3Config): number {
   return patchCount(config) + 3;
 }
 
-export function patchCount({ img_size, patch_size }: Beit3Config): number {
+export function patchCount({ img_size, patch_size }: Pick<Beit3Config, 'img_size' | 'patch_size'>): number {
   return Math.floor(img_size / patch_size) ** 2;
 }
 

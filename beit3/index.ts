@@ -8,6 +8,7 @@ export {
   saveModel,
   specOf,
 } from './checkpoint.js';
+export { type ImageClassifier, type LoadedClassifier, loadClassifier, type PictureSizes } from './classifier.js';
 export {
   type Beit3Config,
   MODELS,

@@ -1,4 +1,4 @@
-/** What the publisher says of the official checkpoints: the tables and the expected results of the BEiT-3 repository. */
+/** What the publisher says of the official checkpoints: the tables and the expected results of its repositories. */
 
 import { InputError } from '../core/errors.js';
 import { nearest } from '../core/nearest.js';
@@ -11,7 +11,10 @@ export interface Published {
   readonly splits: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-const imagenet = (acc1: number, acc5: number): Published => ({ task: 'imagenet', splits: both({ acc1, acc5 }) });
+const imagenet = (acc1: number, acc5?: number): Published => ({
+  task: 'imagenet',
+  splits: both({ acc1, ...(acc5 === undefined ? {} : { acc5 }) }),
+});
 /** ImageNet is tested on its validation images. */
 const both = (metrics: Record<string, number>) => ({ val: metrics, test: metrics });
 const vqa = (splits: Record<string, number>): Published => ({
@@ -54,6 +57,19 @@ export const PUBLISHED: ReadonlyMap<string, Published> = new Map([
   ['beit3_large_patch16_384_coco_retrieval', retrieval('coco_retrieval', 63.4, 82.1)],
   ['beit3_base_patch16_384_f30k_retrieval', retrieval('flickr30k', 86.2, 96.3)],
   ['beit3_large_patch16_384_f30k_retrieval', retrieval('flickr30k', 88.1, 97.2)],
+  ['beitv2_base_patch16_224_pt1k_300e_ft1k', imagenet(85.0)],
+  ['beitv2_base_patch16_224_pt1k_ft1k', imagenet(85.5, 97.5)],
+  ['beitv2_base_patch16_224_pt1k_ft21kto1k', imagenet(86.458, 97.978)],
+  ['beitv2_large_patch16_224_pt1k_300e_ft1k', imagenet(86.6)],
+  ['beitv2_large_patch16_224_pt1k_ft1k', imagenet(87.3, 98.2)],
+  ['beitv2_large_patch16_224_pt1k_ft21kto1k', imagenet(88.37, 98.578)],
+  ['beit_base_patch16_224_pt22k_ft1k', imagenet(83.7, 96.6)],
+  ['beit_base_patch16_224_pt22k_ft22kto1k', imagenet(85.2, 97.6)],
+  ['beit_base_patch16_384_pt22k_ft22kto1k', imagenet(86.82, 98.124)],
+  ['beit_large_patch16_224_pt22k_ft1k', imagenet(86.0, 97.6)],
+  ['beit_large_patch16_224_pt22k_ft22kto1k', imagenet(87.396, 98.282)],
+  ['beit_large_patch16_384_pt22k_ft22kto1k', imagenet(88.408, 98.602)],
+  ['beit_large_patch16_512_pt22k_ft22kto1k', imagenet(88.6, 98.658)],
 ]);
 
 /**

@@ -30,6 +30,14 @@ const BEIT2 = `
   vqkd_encoder_base_decoder_1x768x12_clip-d93179da.pth vqkd_encoder_base_decoder_1x768x12_dino-663c55d7.pth
   vqkd_encoder_base_decoder_3x768x12_clip-d5036aa7.pth`;
 
+const BEIT = `
+  beit_base_patch16_224_pt1k_800ep.pth beit_base_patch16_224_pt22k.pth beit_base_patch16_224_pt22k_ft1k.pth
+  beit_base_patch16_224_pt22k_ft22k.pth beit_base_patch16_224_pt22k_ft22kto1k.pth
+  beit_base_patch16_384_pt22k_ft22kto1k.pth beit_base_patch16_640_pt22k_ft22ktoade20k.pth
+  beit_large_patch16_224_pt22k.pth beit_large_patch16_224_pt22k_ft1k.pth beit_large_patch16_224_pt22k_ft22k.pth
+  beit_large_patch16_224_pt22k_ft22kto1k.pth beit_large_patch16_384_pt22k_ft22kto1k.pth
+  beit_large_patch16_512_pt22k_ft22kto1k.pth beit_large_patch16_640_pt22k_ft22ktoade20k.pth`;
+
 /** An official file of weights (or the tokenizer). */
 export interface WeightsFile {
   readonly name: string;
@@ -38,8 +46,12 @@ export interface WeightsFile {
   readonly sha256Prefix: string | null;
 }
 
-/** Every file that the official repositories of BEiT-3 and BEiT v2 offer. */
-export const WEIGHTS: readonly WeightsFile[] = [...files('beit3', BEIT3), ...files('BEiT-v2', BEIT2)];
+/** Every file that the official repositories of BEiT-3, BEiT v2 and BEiT offer. */
+export const WEIGHTS: readonly WeightsFile[] = [
+  ...files('beit3', BEIT3),
+  ...files('BEiT-v2', BEIT2),
+  ...files('v1.0', BEIT),
+];
 
 function files(release: string, names: string): WeightsFile[] {
   return names

@@ -1,6 +1,7 @@
 /** What `beit3 evaluate` needs before it can begin: everything is looked at before a large model is loaded. */
 import { loadModel, specOf } from '../beit3/checkpoint.js';
-import type { Beit3Config, ModelSpec, Task } from '../beit3/config.js';
+import { classifierSpecOf, loadClassifier, type PictureSizes } from '../beit3/classifier.js';
+import type { Beit3Config, Task } from '../beit3/config.js';
 import type { TaskSamples } from '../beit3/data/dataSet.js';
 import { type DataSet, type IndexedDataSet, openDataSet } from '../beit3/data/loader/index.js';
 import { type IndexSplit, type IndexTask, TASK_OF } from '../beit3/data/rows.js';
@@ -11,7 +12,9 @@ import {
   evaluatedSamples,
 } from '../beit3/evaluate/dataSet.js';
 import { readAnsweredQuestions } from '../beit3/evaluate/references.js';
+import { holdsBeit } from '../beit3/family.js';
 import type { TaskModels } from '../beit3/heads/index.js';
+import type { Preprocessing } from '../beit3/images/index.js';
 import { loadOptions, openBackend } from '../beit3/pipeline/session.js';
 import { loadTokenizer, longestText } from '../beit3/pipeline/texts.js';
 import type { Tokenizer } from '../beit3/tokenizer/index.js';
@@ -44,7 +47,7 @@ export interface EvaluationJob {
   readonly split: IndexSplit;
   readonly checkpoint: string;
   readonly model: TaskModels[Task] & Module;
-  readonly config: Beit3Config;
+  readonly config: PictureSizes;
   readonly samples: DataSet;
   /** Samples that will have been evaluated in the end. */
   readonly total: number;
@@ -82,9 +85,9 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
     task,
   };
   const spec = await openSpec(checkpoint, loading);
-  const tokenizer = await tokenizerFor(task, args, checkpoint, spec.config);
+  const tokenizer = spec.words ? await tokenizerFor(task, args, checkpoint, spec.words) : undefined;
   const folders = [...new Set([args.text('index') ?? data, data])];
-  const maxTokens = maxTokensOf(args, spec.config);
+  const maxTokens = spec.words ? maxTokensOf(args, spec.words) : DEFAULT_TOKENS;
   const indexed = await openIndex(
     name,
     split,
@@ -94,7 +97,7 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
   );
   const samples = evaluatedSamples<Task>(indexed, args.whole('limit', 1, Number.MAX_SAFE_INTEGER));
   const notes = samplesNotes(args, indexed, samples);
-  const batchSize = args.whole('batch-size', 1, 1 << 16) ?? defaultBatchSize(spec.config);
+  const batchSize = args.whole('batch-size', 1, 1 << 16) ?? defaultBatchSize(spec.sizes);
   const isReference = args.has('reference-compatible');
   const total = isReference ? Math.floor(samples.size / batchSize) * batchSize : samples.size;
   if (isReference) {
@@ -106,7 +109,8 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
     batchSize,
     workers: args.whole('workers', 0, 256),
     skipBroken: args.has('skip-broken'),
-    cropRatio: args.number('crop-pct', 0.01, 1),
+    cropRatio: args.number('crop-pct', 0.01, 1) ?? spec.preprocessing?.cropRatio,
+    statistics: spec.preprocessing?.statistics,
     asTraining: isReference
       ? { seed: args.whole('seed', 0, Number.MAX_SAFE_INTEGER) ?? 0, randAugment: args.has('randaug') }
       : undefined,
@@ -124,7 +128,7 @@ export async function prepareEvaluation(args: Args, context: Context): Promise<E
     split,
     checkpoint,
     model: await openModel(checkpoint, loading, context),
-    config: spec.config,
+    config: spec.sizes,
     samples,
     total,
     options,
@@ -209,10 +213,27 @@ async function requireFolderOf(path: string): Promise<void> {
 
 type Loading = Awaited<ReturnType<typeof loadOptions>> & { readonly task: Task };
 
-async function openSpec(checkpoint: string, loading: Loading): Promise<ModelSpec> {
+/** What is to be known of the model before it is loaded. */
+interface EvaluatedSpec {
+  readonly numClasses: number;
+  readonly sizes: PictureSizes;
+  /** Of a classifier; other tasks have one way to look at pictures. */
+  readonly preprocessing: Preprocessing | null;
+  /** Sizes of the model that reads texts; null for one that classifies pictures. */
+  readonly words: Beit3Config | null;
+}
+
+async function openSpec(checkpoint: string, loading: Loading): Promise<EvaluatedSpec> {
   const file = await openCheckpoint(checkpoint);
   try {
-    return await specOf(file, checkpoint, loading);
+    if (loading.task === 'imageclassification') {
+      const { classes, sizes, preprocessing } = await classifierSpecOf(file, checkpoint, loading);
+      return { numClasses: classes, sizes, preprocessing, words: null };
+    }
+    if (holdsBeit(file))
+      throw new InputError(`${checkpoint} holds a BEiT, which classifies pictures; evaluate it on imagenet.`);
+    const { config, numClasses } = await specOf(file, checkpoint, loading);
+    return { numClasses, sizes: config, preprocessing: null, words: config };
   } finally {
     await file.close();
   }
@@ -220,10 +241,10 @@ async function openSpec(checkpoint: string, loading: Loading): Promise<ModelSpec
 
 async function openModel(checkpoint: string, loading: Loading, context: Context): Promise<TaskModels[Task] & Module> {
   const line = context.progress('loading');
-  const { model } = await loadModel(checkpoint, {
-    ...loading,
-    onProgress: (done, total) => line.update(done, total),
-  });
+  const options = { ...loading, onProgress: (done: number, total: number) => line.update(done, total) };
+  const { model } = await (loading.task === 'imageclassification'
+    ? loadClassifier(checkpoint, options)
+    : loadModel(checkpoint, options));
   line.end();
   return model as TaskModels[Task] & Module;
 }
@@ -235,7 +256,6 @@ async function tokenizerFor(
   checkpoint: string,
   config: Beit3Config,
 ): Promise<Tokenizer | undefined> {
-  if (task === 'imageclassification') return undefined;
   try {
     return await loadTokenizer({ checkpoint, tokenizer: args.text('tokenizer') }, config);
   } catch (error) {
@@ -253,13 +273,13 @@ async function openIndex(
   name: IndexTask,
   split: IndexSplit,
   options: { data: string; index: string | undefined; tokenizer: Tokenizer | undefined; maxTokens: number },
-  { numClasses, config }: ModelSpec,
+  { numClasses, words }: EvaluatedSpec,
   context: Context,
 ): Promise<IndexedDataSet> {
   const line = context.progress('reading the index');
   const data = await openDataSet(name, split, {
     ...options,
-    vocabularySize: config.vocab_size,
+    vocabularySize: words?.vocab_size,
     classes: name === 'imagenet' ? numClasses : undefined,
     onProgress: (_, done, total) => line.update(done, total),
   });

@@ -33,7 +33,7 @@ const FILES: Flags = {
   },
   model: {
     value: 'NAME',
-    help: 'Official sizes and resolution, such as beit3_base_patch16_480.',
+    help: 'Official sizes and resolution, such as beit3_base_patch16_480 or, for imagenet, beitv2_base_patch16_224.',
     default: "the checkpoint's",
   },
   config: { value: 'FILE', help: 'JSON with the sizes of a model of your own.' },

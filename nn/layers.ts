@@ -91,6 +91,8 @@ export interface Conv2dOptions {
   readonly stride?: number;
   readonly padding?: number;
   readonly bias?: boolean;
+  readonly weight?: Initializer;
+  readonly biasInit?: Initializer;
 }
 
 /** 2-D convolution over x [B, C, H, W] with square kernels. */
@@ -106,8 +108,9 @@ export class Conv2d extends Layer {
     readonly options: Conv2dOptions = {},
   ) {
     super();
-    this.weight = b.parameter([outChannels, inChannels, kernel, kernel], fanInUniform());
-    this.bias = options.bias === false ? null : b.parameter([outChannels], fanInUniform(inChannels * kernel * kernel));
+    const { weight = fanInUniform(), biasInit = fanInUniform(inChannels * kernel * kernel) } = options;
+    this.weight = b.parameter([outChannels, inChannels, kernel, kernel], weight);
+    this.bias = options.bias === false ? null : b.parameter([outChannels], biasInit);
   }
 
   forward(x: Tensor): Tensor {

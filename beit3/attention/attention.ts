@@ -1,19 +1,16 @@
-/** Where the attention of a BEiT-3 goes. */
-import { openCheckpoint } from '../../checkpoints/index.js';
+/** Where the attention of a model goes. */
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { mean, slice } from '../../core/ops/index.js';
 import type { Tensor } from '../../core/tensor.js';
-import type { Builder } from '../../nn/builder.js';
-import { atImageSize, configOf, makeFilled } from '../checkpoint.js';
-import type { Beit3Config } from '../config.js';
-import { inferConfig } from '../infer.js';
-import { Backbone } from '../model/backbone.js';
+import type { Module } from '../../nn/module.js';
+import { patchCount } from '../config.js';
 import type { ImageSource } from '../pipeline/images.js';
 import type { PipelineOptions } from '../pipeline/options.js';
-import { loadOptions, openBackend, Session, valuesOf } from '../pipeline/session.js';
+import { loadOptions, openBackend, Session, type SessionSizes, valuesOf } from '../pipeline/session.js';
 import { loadTokenizer } from '../pipeline/texts.js';
 import type { Tokenizer } from '../tokenizer/index.js';
+import { type Eyes, openEyes } from './eyes.js';
 import type { PatchMap } from './overlay.js';
 
 /** Who looks: `[CLS]`, a patch by row and column from 0, or the words of the text. */
@@ -42,45 +39,36 @@ export function meanMap({ heads }: AttentionMaps): PatchMap {
   return { ...heads[0], values };
 }
 
-/** Shows where a BEiT-3 looks, any checkpoint of one. */
-export class AttentionPipeline extends Session<Backbone> {
+/** Shows where a model looks: a BEiT-3, BEiT or BEiT v2, whatever it was trained for, or the encoder of a VQ-KD tokenizer. */
+export class AttentionPipeline extends Session<Module, SessionSizes> {
   private constructor(
     backend: Backend,
-    model: Backbone,
-    private readonly sizes: Beit3Config,
+    private readonly eyes: Eyes,
     tokenizer: Tokenizer | null,
   ) {
-    super(backend, model, { config: sizes }, tokenizer, 'vl');
+    super(backend, eyes.model, { config: eyes.sizes }, tokenizer, { pipeline: 'vl', statistics: eyes.statistics });
   }
 
   /** `reads` tells whether texts will be read too. Throws InputError for files that do not fit together. */
   static async create(options: PipelineOptions, reads: boolean): Promise<AttentionPipeline> {
     const backend = await openBackend(options);
-    const { checkpoint: source } = options;
-    const loading = await loadOptions(options, backend);
-    const name = typeof source === 'string' ? source : 'The checkpoint';
-    const checkpoint = await openCheckpoint(source);
+    const eyes = await openEyes(options.checkpoint, await loadOptions(options, backend), reads);
     try {
-      const inferred = inferConfig(checkpoint.tensors, name, await configOf(checkpoint, source, loading));
-      const config = atImageSize(inferred, loading.imageSize);
-      const tokenizer = reads ? await loadTokenizer(options, config) : null;
-      const make = (b: Builder) => new Backbone(b, config, { A: true, B: reads });
-      const { model } = await makeFilled(make, checkpoint.tensors, name, { ...loading, backend });
-      model.eval();
-      return new AttentionPipeline(backend, model, config, tokenizer);
-    } finally {
-      await checkpoint.close();
+      const tokenizer = eyes.words ? await loadTokenizer(options, eyes.words) : null;
+      return new AttentionPipeline(backend, eyes, tokenizer);
+    } catch (error) {
+      eyes.model.dispose();
+      throw error;
     }
   }
 
   /** Throws InputError for a layer or a patch that there is not. */
   async run(image: ImageSource, { text, from, layer = -1 }: AttentionOptions = {}): Promise<AttentionMaps> {
-    const { encoder_layers: layers, encoder_attention_heads: H } = this.sizes;
+    const { layers, heads: H, watched } = this.eyes;
     const which = layer < 0 ? layers + layer : layer;
     if (!Number.isInteger(layer) || which < 0 || which >= layers)
       throw new InputError(`The model has ${layers} layers, 0 to ${layers - 1}; there is no layer ${layer}.`);
-    const { beit3 } = this.model;
-    const patches = beit3.visionLength - 1;
+    const patches = patchCount(this.eyes.sizes);
     const side = Math.sqrt(patches);
     const viewer = from ?? (text === undefined ? 'cls' : 'text');
     if (viewer === 'text' && text === undefined)
@@ -92,15 +80,15 @@ export class AttentionPipeline extends Session<Backbone> {
       // Words stand between <s> and </s>.
       const [first, last] = rowsOf(viewer, side, (given?.text.shape[1] ?? 0) - 1);
       let seen: Tensor | null = null;
-      beit3.onAttention = (probabilities, i) => {
+      watched.onAttention = (probabilities, i) => {
         if (i !== which) return;
         const rows = slice(probabilities(), 2, first, last);
         seen = mean(slice(rows, 3, 1, 1 + patches), 2);
       };
       try {
-        beit3.forward({ image: pixels(), ...given });
+        this.eyes.look({ image: pixels(), ...given });
       } finally {
-        beit3.onAttention = null;
+        watched.onAttention = null;
       }
       return seen as unknown as Tensor;
     });

@@ -1,11 +1,13 @@
 /** Evaluation on a data set of index files, with the references and annotations that belong to it. Node only. */
 import { InputError } from '../../core/errors.js';
 import type { Module } from '../../nn/module.js';
-import { type Beit3Config, patchCount, type Task } from '../config.js';
+import type { PictureSizes } from '../classifier.js';
+import { patchCount, type Task } from '../config.js';
 import type { TaskSamples } from '../data/dataSet.js';
 import { DataLoader, type DataSet, type IndexedDataSet, type SkippedSample, subset } from '../data/loader/index.js';
 import { evaluation, imageNetTraining, type TransformSpec, visionLanguageTraining } from '../data/transforms/index.js';
 import type { TaskModels } from '../heads/index.js';
+import type { ImagePipeline } from '../images/index.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { type EvaluateOptions, type EvaluationReport, evaluate } from './index.js';
 import { readCaptionReferences } from './references.js';
@@ -28,6 +30,8 @@ export interface EvaluateDataOptions extends EvaluateOptions {
   readonly onSkip?: (skipped: SkippedSample) => void;
   /** Image classification: the short side becomes size / cropRatio before the crop; default 1. */
   readonly cropRatio?: number;
+  /** Image classification: whose mean and deviation normalise, where they are not ImageNet's. */
+  readonly statistics?: ImagePipeline;
   /** Loads as for training: random order and crops, and no last batch that is not full. */
   readonly asTraining?: TrainingLoading;
 }
@@ -41,8 +45,10 @@ const MOST_SAMPLES = 16;
 /** Positions in a batch: more make nothing faster on processors, and captions keep the keys and values of all. */
 const POSITIONS = 4096;
 
+type Sides = Pick<PictureSizes, 'img_size' | 'patch_size'>;
+
 /** Samples in a batch of which models of all sizes have room in memory: 16 at 224 pixels, 4 at 480, 1 at 768. */
-export function defaultBatchSize(config: Beit3Config): number {
+export function defaultBatchSize(config: Sides): number {
   return Math.min(MOST_SAMPLES, Math.max(1, Math.floor(POSITIONS / (patchCount(config) + 1))));
 }
 
@@ -61,11 +67,11 @@ export function evaluatedSamples<T extends Task>(data: DataSet<T>, limit = data.
   return rows.length === data.size && limit >= data.size ? data : subset(data, rows.slice(0, limit));
 }
 
-/** Evaluates a model of `config` on the samples of a data set. The loader is closed in the end, whatever happens. */
+/** Evaluates a model of these sizes on the samples of a data set. The loader is closed in the end, whatever happens. */
 export async function evaluateDataSet<T extends Task>(
   data: DataSet<T>,
   model: TaskModels[T] & Module,
-  config: Beit3Config,
+  config: Sides,
   options: EvaluateDataOptions = {},
 ): Promise<DataReport> {
   const { batchSize = defaultBatchSize(config), workers, skipBroken, onSkip, asTraining } = options;
@@ -86,11 +92,15 @@ export async function evaluateDataSet<T extends Task>(
   }
 }
 
-function transformOf(task: Task, size: number, { asTraining, cropRatio }: EvaluateDataOptions): TransformSpec {
+function transformOf(
+  task: Task,
+  size: number,
+  { asTraining, cropRatio, statistics }: EvaluateDataOptions,
+): TransformSpec {
   const isImageNet = task === 'imageclassification';
-  if (!asTraining) return evaluation(isImageNet ? 'imagenet' : 'vl', size, cropRatio);
+  if (!asTraining) return evaluation(isImageNet ? 'imagenet' : 'vl', size, cropRatio, statistics);
   return isImageNet
-    ? imageNetTraining({ size })
+    ? imageNetTraining({ size, statistics })
     : visionLanguageTraining({ size, randAugment: asTraining.randAugment });
 }
 

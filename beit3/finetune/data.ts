@@ -1,6 +1,6 @@
 /** What a run trains on and is validated with. Node only. */
 import { InputError } from '../../core/errors.js';
-import type { Beit3Config, Task } from '../config.js';
+import type { Task } from '../config.js';
 import type { ClassificationBatch, TaskBatches } from '../data/batch.js';
 import {
   DataLoader,
@@ -21,9 +21,16 @@ import {
 } from '../data/transforms/index.js';
 import { captionReferences, evaluatedSamples } from '../evaluate/dataSet.js';
 import type { Settings } from './settings.js';
+import type { Subject } from './subject.js';
+
+type Seen = Pick<Subject, 'imageSize' | 'preprocessing'>;
 
 /** The transform of the pictures that are trained on. */
-export function trainingTransform(task: Task, size: number, settings: Settings): TransformSpec {
+export function trainingTransform(
+  task: Task,
+  { imageSize: size, preprocessing }: Seen,
+  settings: Settings,
+): TransformSpec {
   const interpolation = settings.trainInterpolation as 'bicubic' | 'bilinear' | 'random';
   if (task !== 'imageclassification')
     return visionLanguageTraining({ size, randAugment: settings.randaug, interpolation });
@@ -34,6 +41,7 @@ export function trainingTransform(task: Task, size: number, settings: Settings):
     colorJitter,
     erase: { probability: reprob, mode: remode as 'pixel' | 'rand' | 'const', count: recount },
     interpolation,
+    statistics: preprocessing.statistics,
   });
 }
 
@@ -100,7 +108,7 @@ export async function openRunData(
 
 export function trainingLoader(
   { train }: RunData,
-  config: Beit3Config,
+  subject: Seen,
   settings: Settings,
   onSkip: (where: string, reason: string) => void,
 ): DataLoader<Task> {
@@ -114,19 +122,23 @@ export function trainingLoader(
     skipBroken,
     workers: settings.workers ?? undefined,
     maskProbability: captioningMaskProb,
-    transform: trainingTransform(train.task, config.img_size, settings),
+    transform: trainingTransform(train.task, subject, settings),
     onSkip: (skipped) => onSkip(skipped.where, skipped.reason),
   });
 }
 
-export function validationLoader(samples: DataSet, config: Beit3Config, settings: Settings): DataLoader<Task> {
-  const pipeline = samples.task === 'imageclassification' ? 'imagenet' : 'vl';
+export function validationLoader(
+  samples: DataSet,
+  { imageSize, preprocessing }: Seen,
+  settings: Settings,
+): DataLoader<Task> {
+  const { pipeline, statistics, cropRatio = 1 } = preprocessing;
   return new DataLoader<Task>(samples, {
     training: false,
     batchSize: settings.evalBatchSize ?? Math.max(1, Math.floor(1.5 * settings.batchSize)),
     workers: settings.workers ?? undefined,
     skipBroken: settings.skipBroken,
-    transform: evaluation(pipeline, config.img_size, settings.cropPct ?? 1),
+    transform: evaluation(pipeline, imageSize, settings.cropPct ?? cropRatio, statistics),
   });
 }
 

@@ -6,21 +6,22 @@ import { InputError } from '../../core/errors.js';
 import { manualSeed } from '../../core/random.js';
 import { computesHalf } from '../../nn/amp.js';
 import { Builder } from '../../nn/builder.js';
-import { describeSpec } from '../checkpoint.js';
-import type { Beit3Config, ModelSpec, Task } from '../config.js';
+import type { Beit3Config, Task } from '../config.js';
 import { TASK_OF } from '../data/rows.js';
-import { type AnyTaskModel, createModel } from '../heads/index.js';
 import { loadTokenizer, longestText, tokenizerBeside } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { restoreCheckpoint, sweep } from '../training/checkpoints.js';
 import { copyInto } from '../training/export.js';
+import type { Source } from '../training/start.js';
+import { beit3Subject } from './beit3Subject.js';
+import { beitSubject, beitTrainingSpec, meansBeit } from './beitSubject.js';
 import { openRunData } from './data.js';
-import { unusedWeights } from './export.js';
 import { Journal } from './journal.js';
 import { type FinetuneOptions, type Resolved, resolveOptions } from './options.js';
 import { type FinetuneResult, Run } from './run.js';
-import { modelConfig, type Source, startModel, startNotes } from './start.js';
+import { modelConfig } from './start.js';
 import { expectSameRun, type Fingerprint, newestTraining, readTraining } from './state.js';
+import type { Subject, TrainedModel } from './subject.js';
 import { Trainer } from './trainer.js';
 
 /**
@@ -59,23 +60,28 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   const { output, data: folder, onEvent = () => {} } = options;
   const note = (text: string): void => onEvent({ type: 'note', text });
   const task = TASK_OF[options.task];
-  const text = await textOf(options, resolved, task, source);
-  const { config, tokenizer } = text;
-  const longest = Math.min(resolved.settings.numMaxBpeTokens, longestText(config));
+  const family = await familyOf(options, resolved, task, source);
+  const { tokenizer, longest } = family;
   if (options.numMaxBpeTokens !== undefined && longest < options.numMaxBpeTokens)
     throw new InputError(`This model takes ${longest} tokens of a text at most; give --num-max-bpe-tokens ${longest}.`);
-  const settings = { ...resolved.settings, numMaxBpeTokens: longest };
-  const { vocab_size: vocabularySize } = config;
-  const inputs = { data: folder, tokenizer: tokenizer ?? undefined, vocabularySize, maxTokens: longest };
+  const settings = { ...resolved.settings, numMaxBpeTokens: Math.min(resolved.settings.numMaxBpeTokens, longest) };
+  if (settings.linearProbe && task !== 'imageclassification')
+    throw new InputError('--linear-probe trains a classifier of pictures; its task is imagenet.');
+  const inputs = {
+    data: folder,
+    tokenizer: tokenizer ?? undefined,
+    vocabularySize: family.vocabularySize,
+    maxTokens: settings.numMaxBpeTokens,
+  };
   const data = await openRunData(options.task, inputs, settings, {
     validates: options.validate !== false,
     note,
   });
-  const spec: ModelSpec & { task: Task } = { task, config, numClasses: data.train.classes };
+  const subject = family.subject(data.train.classes);
   const fingerprint: Fingerprint = {
     task: options.task,
     settings,
-    model: describeSpec(spec),
+    model: subject.description,
     samples: data.train.size,
   };
   const saved = await savedRun(options, note);
@@ -83,18 +89,20 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
 
   if (resolved.recipe?.note !== undefined) note(resolved.recipe.note);
   manualSeed(settings.seed + settings.rank);
-  const model = saved ? emptyModel(spec) : await freshModel(spec, source, options, resolved, note);
-  const trainer = new Trainer(spec, model, settings);
+  const model = saved
+    ? subject.make(new Builder({ initialize: false }))
+    : await freshModel(subject, source, options, resolved, note);
+  const trainer = new Trainer(subject, model, settings);
   try {
     if (saved) await restoreCheckpoint(saved.path, saved.record, trainer);
     if (saved?.record.scaler) trainer.scaler?.restore(saved.record.scaler);
     const position = saved?.record.position ?? { step: 0, epoch: 0, stepInEpoch: 0 };
     if (saved) note(`Resumed from ${saved.path}, after step ${position.step}.`);
-    if (text.path !== null) await copyInto(text.path, output);
+    if (family.tokenizerPath !== null) await copyInto(family.tokenizerPath, output);
     const board = options.logDir === null ? null : (options.logDir ?? join(output, 'tensorboard'));
     const journal = await Journal.open(join(output, 'log.jsonl'), board, position);
-    const unused = unusedWeights(spec, source?.checkpoint.tensors ?? new Map(), resolved.initialisation, settings.seed);
-    const run = new Run({ options, settings, spec, data, fingerprint, trainer, journal, unused, tokenizer }, saved);
+    const unused = subject.unused(source?.checkpoint.tensors ?? new Map(), settings.seed);
+    const run = new Run({ options, settings, subject, data, fingerprint, trainer, journal, unused, tokenizer }, saved);
     return await run.run();
   } finally {
     trainer.dispose();
@@ -102,19 +110,48 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   }
 }
 
-/** Sizes and tokenizer, each of which may tell of the other. */
-async function textOf(options: FinetuneOptions, { settings, model }: Resolved, task: Task, source: Source | null) {
+/** What is known of a model before its data are opened. */
+interface Family {
+  readonly tokenizer: Tokenizer | null;
+  readonly tokenizerPath: string | null;
+  /** Rows of the word table. */
+  readonly vocabularySize?: number;
+  /** Tokens of a text at most. */
+  readonly longest: number;
+  /** The subject, once the classes of the data are known. */
+  readonly subject: (classes: number) => Subject;
+}
+
+/** The family of the model and its sizes. Sizes and tokenizer may each tell of the other. */
+async function familyOf(
+  options: FinetuneOptions,
+  { settings, model, initialisation }: Resolved,
+  task: Task,
+  source: Source | null,
+): Promise<Family> {
+  const { config, configName } = options;
+  const sizes = { task, source, model, config, configName };
+  if (meansBeit(sizes)) {
+    const spec = await beitTrainingSpec(sizes, settings);
+    const subject = (classes: number): Subject => beitSubject({ ...spec, classes });
+    return { tokenizer: null, tokenizerPath: null, longest: Number.POSITIVE_INFINITY, subject };
+  }
   const needsText = task !== 'imageclassification';
   const path = needsText ? await tokenizerPath(options, task) : null;
   const loaded = path === null ? null : await Tokenizer.load(path);
-  const { config, configName } = options;
-  const vocabularySize = loaded?.vocabularySize;
-  const sizes: Beit3Config = await modelConfig({ task, source, model, config, configName, vocabularySize, settings });
-  if (loaded === null) return { config: sizes, tokenizer: null, path };
+  if (settings.pooling === 'cls')
+    throw new InputError('A BEiT-3 classifies the mean of its patches; leave --pooling out.');
+  const found: Beit3Config = await modelConfig({
+    ...sizes,
+    vocabularySize: loaded?.vocabularySize,
+    settings: settings.linearProbe ? { ...settings, dropPath: 0 } : settings,
+  });
   return {
-    config: sizes,
-    tokenizer: await loadTokenizer({ checkpoint: path as string, tokenizer: loaded }, sizes),
-    path,
+    tokenizer: loaded && (await loadTokenizer({ checkpoint: path as string, tokenizer: loaded }, found)),
+    tokenizerPath: path,
+    vocabularySize: found.vocab_size,
+    longest: longestText(found),
+    subject: (numClasses) => beit3Subject({ task, config: found, numClasses }, initialisation),
   };
 }
 
@@ -138,24 +175,19 @@ async function savedRun({ output, resume = 'auto' }: FinetuneOptions, note: (tex
   return { path: resume, record: await readTraining(resume) };
 }
 
-function emptyModel(spec: ModelSpec & { task: Task }): AnyTaskModel {
-  return createModel(new Builder({ initialize: false }), spec) as AnyTaskModel;
-}
-
 async function freshModel(
-  spec: ModelSpec & { task: Task },
+  subject: Subject,
   source: Source | null,
   options: FinetuneOptions,
   { settings, initialisation }: Resolved,
   note: (text: string) => void,
-): Promise<AnyTaskModel> {
-  const start = await startModel(spec, source, {
+): Promise<TrainedModel<Task>> {
+  const { model, notes } = await subject.start(source, {
     backend: defaultBackend(),
-    initialisation,
     seed: settings.seed,
     onProgress: options.onLoading,
   });
   if (source === null) note(`Beginning with fresh weights (${initialisation}): no checkpoint was given.`);
-  else for (const text of startNotes(start, source.path)) note(text);
-  return start.model as AnyTaskModel;
+  for (const text of notes) note(text);
+  return model;
 }

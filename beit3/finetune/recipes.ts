@@ -88,6 +88,56 @@ const RETRIEVAL: Family = {
   large: { batchSize: 96, layerDecay: 0.85, lr: 5e-5 },
 };
 
+/** From ImageNet-1k alone, at 1600 epochs of pretraining. */
+const BEITV2: Family = {
+  devices: { base: 8, large: 8 },
+  both: { weightDecay: 0.05, mixup: 0.8, cutmix: 1 },
+  base: { batchSize: 128, epochs: 100, warmupEpochs: 20, lr: 5e-4, layerDecay: 0.6, dropPath: 0.2 },
+  large: { batchSize: 64, updateFreq: 2, epochs: 50, warmupEpochs: 5, lr: 2e-4, layerDecay: 0.8, dropPath: 0.2 },
+};
+
+/** After ImageNet-21k. */
+const BEITV2_AFTER: Family = {
+  devices: { base: 8, large: 8 },
+  both: { weightDecay: 0.05 },
+  base: { batchSize: 128, epochs: 30, warmupEpochs: 20, lr: 5e-5, layerDecay: 0.75, dropPath: 0.1 },
+  large: { batchSize: 64, updateFreq: 2, epochs: 20, warmupEpochs: 5, lr: 7e-5, layerDecay: 0.8, dropPath: 0.25 },
+};
+
+const BEIT: Family = {
+  devices: { base: 8, large: 8 },
+  both: { weightDecay: 0.05, mixup: 0.8, cutmix: 1 },
+  base: { batchSize: 128, epochs: 100, warmupEpochs: 20, lr: 4e-3, layerDecay: 0.65, dropPath: 0.1 },
+  large: { batchSize: 64, updateFreq: 2, epochs: 50, warmupEpochs: 5, lr: 1e-3, layerDecay: 0.75, dropPath: 0.2 },
+};
+
+/** After ImageNet-22k. */
+const BEIT_AFTER: Family = {
+  devices: { base: 8, large: 8 },
+  both: { epochs: 30, warmupEpochs: 5, lr: 2e-5, weightDecay: 1e-8 },
+  base: { batchSize: 64, layerDecay: 0.85, dropPath: 0.1 },
+  large: { batchSize: 32, updateFreq: 2, layerDecay: 0.9, dropPath: 0.4 },
+};
+
+/** A linear classifier on what stays as it is: crops and mirrors alone. */
+const PROBE: Partial<Settings> = {
+  linearProbe: true,
+  epochs: 100,
+  warmupEpochs: 0,
+  lr: 4e-3,
+  minLr: 0,
+  weightDecay: 1e-4,
+  layerDecay: 1,
+  labelSmoothing: 0,
+  mixup: 0,
+  cutmix: 0,
+  aa: 'none',
+  colorJitter: 0,
+  reprob: 0,
+};
+
+const PROBED =
+  'The official probe trains a classifier on every layer, each of [CLS] and the mean patch side by side, and takes the best; this one sees the last layer and what --pooling says.';
 const NEGATIVES =
   'The official runs gathered the features of all devices: every pair was told from 3071 others. Batches that are added up tell a pair only from the rest of its own batch, so take as large a --batch-size as fits.';
 const AUGMENTED =
@@ -171,6 +221,31 @@ const ROWS: readonly Row[] = [
       note: NEGATIVES,
     }),
   ),
+  ...(['base', 'large'] as const).flatMap((size): Row[] => {
+    const from = `beitv2_${size}_patch16_224_pt1k`;
+    const task = 'imagenet';
+    const short = size === 'base' ? { layerDecay: 0.65, dropPath: 0.1 } : { lr: 5e-4 };
+    return [
+      { name: `${from}_ft1k`, task, family: BEITV2, checkpoint: `${from}.pth` },
+      { name: `${from}_300e_ft1k`, task, family: BEITV2, checkpoint: `${from}_300e.pth`, settings: short },
+      { name: `${from}_ft21kto1k`, task, family: BEITV2_AFTER, checkpoint: `${from}_ft21k.pth` },
+    ];
+  }),
+  ...(['base', 'large'] as const).flatMap((size): Row[] => {
+    const from = `beit_${size}_patch16_224_pt22k`;
+    return [
+      { name: `${from}_ft1k`, task: 'imagenet', family: BEIT, checkpoint: `${from}.pth` },
+      { name: `${from}_ft22kto1k`, task: 'imagenet', family: BEIT_AFTER, checkpoint: `${from}_ft22k.pth` },
+    ];
+  }),
+  {
+    name: 'beit_base_patch16_224_pt22k_linear',
+    task: 'imagenet',
+    family: BEIT,
+    checkpoint: 'beit_base_patch16_224_pt22k.pth',
+    settings: PROBE,
+    note: PROBED,
+  },
 ];
 
 /** Every row of the model zoo, in its order. */
@@ -181,9 +256,9 @@ export const RECIPES: readonly Recipe[] = ROWS.map(({ name, task, family, checkp
   return {
     name,
     task,
-    model: `beit3_${size}_patch16_${resolution}`,
+    model: `${name.slice(0, name.indexOf('_'))}_${size}_patch16_${resolution}`,
     checkpoint,
-    totalBatch: (merged.batchSize as number) * family.devices[size],
+    totalBatch: (merged.batchSize as number) * (merged.updateFreq ?? 1) * family.devices[size],
     settings: merged,
     ...(note === undefined ? {} : { note }),
   };

@@ -4,8 +4,8 @@ import { InputError, messageOf } from '../../core/errors.js';
 import { defaultGenerator } from '../../core/random.js';
 import { nextTurn } from '../../core/runtime.js';
 import { schedule } from '../../nn/schedules.js';
-import { describeSpec, writableTensors } from '../checkpoint.js';
-import type { ModelSpec, Task } from '../config.js';
+import { writableTensors } from '../checkpoint.js';
+import type { Task } from '../config.js';
 import type { TaskBatches } from '../data/batch.js';
 import type { DataLoader } from '../data/loader/index.js';
 import { type EvaluationReport, evaluate } from '../evaluate/index.js';
@@ -19,6 +19,7 @@ import type { Journal } from './journal.js';
 import type { FinetuneOptions } from './options.js';
 import type { Settings } from './settings.js';
 import type { Best, Fingerprint, Position, TrainingRecord } from './state.js';
+import type { Subject } from './subject.js';
 import type { StepResult, Trainer } from './trainer.js';
 
 export interface FinetuneResult {
@@ -40,7 +41,7 @@ export interface FinetuneResult {
 export interface RunParts {
   readonly options: FinetuneOptions;
   readonly settings: Settings;
-  readonly spec: ModelSpec & { readonly task: Task };
+  readonly subject: Subject;
   readonly data: RunData;
   readonly fingerprint: Fingerprint;
   readonly trainer: Trainer<Task>;
@@ -84,7 +85,7 @@ export class Run {
   }
 
   async run(): Promise<FinetuneResult> {
-    const { data, settings, spec, trainer } = this.parts;
+    const { data, settings, subject, trainer } = this.parts;
     this.onEvent({
       type: 'start',
       samples: data.train.size,
@@ -96,9 +97,7 @@ export class Run {
       batchSize: settings.batchSize,
       from: this.position.step,
     });
-    const loader = trainingLoader(data, spec.config, settings, (where, reason) =>
-      this.note(`Skipped ${where}: ${reason}`),
-    );
+    const loader = trainingLoader(data, subject, settings, (where, reason) => this.note(`Skipped ${where}: ${reason}`));
     let done: boolean;
     try {
       done = await this.epochs(loader);
@@ -144,9 +143,9 @@ export class Run {
 
   /** The rest of the steps of the epoch; resolves to false when the signal fired. */
   private async steps(loader: DataLoader<Task>): Promise<boolean> {
-    const { settings, data, options, spec } = this.parts;
+    const { settings, data, options, subject } = this.parts;
     const { epoch } = this.position;
-    const mix = mixerOf(spec.task, spec.numClasses, settings);
+    const mix = mixerOf(subject.task, subject.numClasses, settings);
     let number = this.position.stepInEpoch * settings.updateFreq;
     const isDone = (): boolean =>
       this.position.stepInEpoch >= data.stepsPerEpoch || this.position.step >= this.totalSteps;
@@ -258,13 +257,13 @@ export class Run {
   }
 
   private async validate(): Promise<EvaluationReport | null | 'ended'> {
-    const { data, spec, settings, trainer, tokenizer, options } = this.parts;
+    const { data, subject, settings, trainer, tokenizer, options } = this.parts;
     const { validation } = data;
     if (validation === null) return null;
-    this.validationLoader ??= validationLoader(validation.samples, spec.config, settings);
+    this.validationLoader ??= validationLoader(validation.samples, subject, settings);
     const loader = this.validationLoader;
     const judge = () =>
-      evaluate(spec.task, trainer.model, loader.epoch(0), {
+      evaluate(subject.task, trainer.model, loader.epoch(0), {
         signal: options.signal,
         tokenizer: tokenizer ?? undefined,
         answers: validation.answers,
@@ -321,13 +320,13 @@ export class Run {
 
   private async export(name: string): Promise<string[]> {
     const { join } = await import('node:path');
-    const { options, trainer, unused, spec } = this.parts;
+    const { options, trainer, unused, subject } = this.parts;
     const weights = new Map([...trainer.model.namedTensors(), ...(trainer.ema?.stateDict() ?? [])]);
     return exportWeights(
       join(options.output, name),
       options.exportFormat ?? 'safetensors',
       [...writableTensors(weights), ...unused],
-      describeSpec({ ...spec, config: trainedConfig(spec.config) }),
+      trainedConfig(subject.description),
     );
   }
 

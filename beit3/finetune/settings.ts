@@ -4,6 +4,8 @@ import { InputError } from '../../core/errors.js';
 /** The settings of a run; names and defaults are those of the reference, in camel case. Flags are the same in kebab case. */
 export interface Settings {
   readonly inputSize: number | null;
+  readonly linearProbe: boolean;
+  readonly pooling: string | null;
   readonly dropPath: number;
   readonly checkpointActivations: boolean;
   readonly numMaxBpeTokens: number;
@@ -90,6 +92,19 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     help: 'Side of the pictures in pixels; position tables of the checkpoint are resized to it.',
     default: null,
     otherwise: "the model's",
+  },
+  linearProbe: {
+    ...isSwitch,
+    group: 'Model',
+    help: 'imagenet: train the head alone, a linear classifier of the features as they are.',
+    default: false,
+  },
+  pooling: {
+    ...choice('mean', 'cls'),
+    group: 'Model',
+    help: 'What a BEiT classifies: the mean of the patches, or [CLS].',
+    default: null,
+    otherwise: "as the checkpoint's head, else mean",
   },
   dropPath: { ...PART, group: 'Model', help: 'Stochastic depth of the last layer.', default: 0.1 },
   checkpointActivations: {

@@ -1,13 +1,11 @@
 /** The model that training begins with: weights of a checkpoint as far as they go, fresh ones for the rest. */
-import type { Checkpoint, TensorEntry } from '../../checkpoints/index.js';
+import type { TensorEntry } from '../../checkpoints/index.js';
 import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
-import { Generator } from '../../core/random.js';
-import type { Tensor } from '../../core/tensor.js';
-import { Builder, metaBackend, writeValues } from '../../nn/builder.js';
-import { compareStates, type Module } from '../../nn/module.js';
-import { configOf, fillTensor, isResized, POSITIONS, resizedTable } from '../checkpoint.js';
+import type { Builder } from '../../nn/builder.js';
+import type { Module } from '../../nn/module.js';
+import { atResolution, configOf, POSITIONS } from '../checkpoint.js';
 import {
   type Beit3Config,
   configObject,
@@ -21,13 +19,8 @@ import {
 import { createModel, type TaskModels } from '../heads/index.js';
 import { CLASS_WEIGHT, inferConfig } from '../infer.js';
 import type { Initialisation } from '../model/initialisation.js';
+import { fitNotes, type Source, startFrom, wantedTensors } from '../training/start.js';
 import type { Settings } from './settings.js';
-
-/** An open checkpoint and its name. */
-export interface Source {
-  readonly path: string;
-  readonly checkpoint: Checkpoint;
-}
 
 export interface SizesOptions {
   readonly task: Task;
@@ -123,72 +116,19 @@ export async function startModel<T extends Task>(
   { backend, initialisation, seed, onProgress }: StartOptions,
 ): Promise<Start<T>> {
   const make = (b: Builder) => createModel(b, spec, { initialisation }) as TaskModels[T] & Module;
-  const entries = source?.checkpoint.tensors ?? new Map<string, TensorEntry>();
-  const wanted = make(new Builder({ backend: metaBackend(), initialize: false })).stateDict();
-  const used = usedEntries(spec, wanted, entries, source?.path ?? '');
-  const fresh = [...wanted.keys()].filter((name) => !used.has(name));
-  // A layer of which a part is missing is drawn whole; what is there is written over it.
-  const paths = new Set(fresh.flatMap((name) => [name, name.replace(/\.[^.]*$/, '')]));
-  const model = make(new Builder({ backend, generator: new Generator(seed), initialize: (path) => paths.has(path) }));
-  try {
-    const total = [...used.values()].reduce((n, entry) => n + entry.byteLength, 0);
-    let done = 0;
-    const own = model.stateDict();
-    const resize = isResized(own, used);
-    for (const [name, entry] of used) {
-      const target = own.get(name) as Tensor;
-      if (name === POSITIONS && resize) writeValues(target, await resizedTable(entry, target.shape));
-      else await fillTensor(target, entry);
-      onProgress?.((done += entry.byteLength), total);
-    }
-    const unused = [...entries.keys()].filter((name) => !wanted.has(name));
-    const rows: readonly [number, number] | null = resize
-      ? [(used.get(POSITIONS) as TensorEntry).shape[0], (own.get(POSITIONS) as Tensor).shape[0]]
-      : null;
-    return { model, fresh, unused, resized: rows };
-  } catch (error) {
-    model.dispose();
-    throw error;
-  }
+  const given = source?.checkpoint.tensors ?? new Map<string, TensorEntry>();
+  const entries = atResolution(wantedTensors(make), given);
+  const weight = CLASS_WEIGHT[spec.task];
+  const head = weight === null ? null : { weight, classes: spec.numClasses };
+  const started = await startFrom(make, { source: source?.path ?? '', entries, head, backend, seed, onProgress });
+  const [before, after] = [given, entries].map((all) => all.get(POSITIONS)?.shape[0] ?? 0);
+  return { ...started, resized: before === after ? null : [before, after] };
 }
 
 /** What a user should know of how a checkpoint fits. */
 export function startNotes({ fresh, unused, resized }: Omit<Start<Task>, 'model'>, path: string): string[] {
   return [
-    ...(fresh.length > 0 ? [`New, not in ${path}: ${listed(fresh)}.`] : []),
-    ...(unused.length > 0 ? [`Not used of ${path}: ${listed(unused)}.`] : []),
+    ...fitNotes({ fresh, unused }, path),
     ...(resized ? [`Position table resized from ${resized[0]} to ${resized[1]} rows.`] : []),
   ];
-}
-
-/** All names, those of all layers as one. */
-function listed(names: readonly string[]): string {
-  return [...new Set(names.map((name) => name.replace(/\.layers\.\d+\./, '.layers.*.')))].join(', ');
-}
-
-/** The entries that fill the model. */
-function usedEntries(
-  spec: ModelSpec,
-  wanted: ReadonlyMap<string, Tensor>,
-  entries: ReadonlyMap<string, TensorEntry>,
-  source: string,
-): Map<string, TensorEntry> {
-  const used = new Map([...entries].filter(([name]) => wanted.has(name)));
-  // A head for other classes is none for these, as the reference has it.
-  const weight = CLASS_WEIGHT[spec.task];
-  if (weight !== null && used.get(weight)?.shape[0] !== spec.numClasses) {
-    used.delete(weight);
-    used.delete(weight.replace(/weight$/, 'bias'));
-  }
-  const shapes = new Map<string, { readonly shape: readonly number[] }>(used);
-  if (isResized(wanted, used)) shapes.set(POSITIONS, wanted.get(POSITIONS) as Tensor);
-  const problem = compareStates(wanted, shapes, false);
-  if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);
-  for (const { name, dtype } of used.values()) {
-    if (/^(float(16|32|64)|bfloat16)$/.test(dtype)) continue;
-    throw new InputError(
-      `${source} stores ${name} as ${dtype}; expected floats of 16 bits or more; save it as float32.`,
-    );
-  }
-  return used;
 }

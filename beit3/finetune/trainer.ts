@@ -8,17 +8,15 @@ import type { Tensor } from '../../core/tensor.js';
 import { autocast, GradScaler } from '../../nn/amp.js';
 import type { Parameter } from '../../nn/builder.js';
 import { EMA } from '../../nn/ema.js';
-import type { Module } from '../../nn/module.js';
-import { AdamW, type ParameterGroup } from '../../nn/optim.js';
-import type { ModelSpec, Task } from '../config.js';
+import { AdamW } from '../../nn/optim.js';
+import type { Task } from '../config.js';
 import type { TaskBatches } from '../data/batch.js';
-import type { TaskModels } from '../heads/index.js';
-import { layerDecayGroups } from '../layerDecay.js';
 import { trainingLoss } from '../tasks/index.js';
 import { NotFinite } from '../training/notFinite.js';
 import { takeItem } from '../training/scalar.js';
 import { ReplayedSteps, type StepTensors } from './replay.js';
 import type { Settings } from './settings.js';
+import type { Subject, TrainedModel } from './subject.js';
 
 /** Means over the batches of a step. */
 export interface StepResult {
@@ -44,20 +42,21 @@ export class Trainer<T extends Task> {
   #number = 0;
 
   constructor(
-    private readonly spec: ModelSpec & { readonly task: T },
-    readonly model: TaskModels[T] & Module,
+    private readonly subject: Subject<T>,
+    readonly model: TrainedModel<T>,
     private readonly settings: Settings,
   ) {
-    const { layerDecay, taskHeadLrWeight: headLrWeight, weightDecay, optBetas, optEps } = settings;
-    const layers = spec.config.encoder_layers;
-    const groups: ParameterGroup[] = layerDecayGroups(model, { layers, layerDecay, headLrWeight, weightDecay });
+    const { optBetas, optEps } = settings;
+    const groups = subject.groups(model, settings);
     const scales = groups.map(({ lrScale = 1 }) => lrScale);
     this.lrScales = [Math.max(...scales), Math.min(...scales)];
     this.weightDecay = Math.max(...groups.map((group) => group.weightDecay ?? 0));
     this.optimiser = new AdamW(groups, { betas: optBetas, eps: optEps, halfCopies: settings.amp });
     this.ema = settings.modelEma ? new EMA(model, settings.modelEmaDecay) : null;
     this.scaler = settings.amp ? new GradScaler() : null;
-    this.#parameters = model.parameters();
+    this.#parameters = groups.flatMap(({ parameters }) => parameters.map(([, p]) => p));
+    const trained = new Set(this.#parameters);
+    for (const p of model.parameters()) p.requireGrad(trained.has(p));
     if (settings.replay && this.#parameters[0].backend.record) {
       this.#replayed = new ReplayedSteps((batches) => this.#wholeStep(batches));
       // On its own: a step that overflows leaves it out.
@@ -167,7 +166,7 @@ export class Trainer<T extends Task> {
   #backward(batch: TaskBatches[T], step: number): { loss: Tensor; metrics: Readonly<Record<string, Tensor>> } {
     const { updateFreq, labelSmoothing, dropWorstRatio, dropWorstAfter } = this.settings;
     const options = { labelSmoothing, dropWorstRatio, dropWorstAfter, step };
-    const forward = () => trainingLoss(this.spec.task, this.model, batch, options);
+    const forward = () => trainingLoss(this.subject.task, this.model, batch, options);
     return scope(() => {
       const result = this.settings.amp ? autocast(this.#parameters[0].backend, forward) : forward();
       const { loss } = result;

@@ -6,8 +6,14 @@ import { Module } from '../../nn/module.js';
 import { Beit3 } from '../model/beit3.js';
 import { type HeadOptions, type ModelSpec, TINY_INIT } from './head.js';
 
+/** Any model that classifies pictures: a BEiT-3 or the ViT of BEiT and BEiT v2. */
+export interface ImageClassifier extends Module {
+  /** Images [B, C, S, S] -> logits [B, classes]. */
+  forward(image: Tensor): Tensor;
+}
+
 /** Image classification: the mean of the patch outputs, normalised, through one linear layer. Needs vision weights only. */
-export class ImageClassification extends Module {
+export class ImageClassification extends Module implements ImageClassifier {
   readonly beit3: Beit3;
   readonly fc_norm: LayerNorm;
   readonly head: Linear;

@@ -2,18 +2,19 @@ import type { Builder } from '../../nn/builder.js';
 import type { Module } from '../../nn/module.js';
 import type { ModelSpec, Task } from '../config.js';
 import { Captioning } from './captioning.js';
-import { ImageClassification } from './classification.js';
+import { ImageClassification, type ImageClassifier } from './classification.js';
 import type { HeadOptions } from './head.js';
 import { VisualReasoning } from './nlvr2.js';
 import { Retrieval } from './retrieval.js';
 import { VisualQuestionAnswering } from './vqa.js';
 
+export type { ImageClassifier } from './classification.js';
 export type { HeadOptions } from './head.js';
 export { Captioning, ImageClassification, Retrieval, VisualQuestionAnswering, VisualReasoning };
 
-/** Task -> its model. */
+/** Task -> what its loss and its evaluation ask of a model. */
 export interface TaskModels {
-  readonly imageclassification: ImageClassification;
+  readonly imageclassification: ImageClassifier;
   readonly vqav2: VisualQuestionAnswering;
   readonly nlvr2: VisualReasoning;
   readonly captioning: Captioning;

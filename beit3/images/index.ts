@@ -8,6 +8,7 @@ export {
   fitImage,
   type ImagePipeline,
   normalizeImage,
+  type Preprocessing,
   type PreprocessOptions,
   preprocessImage,
   preprocessImages,

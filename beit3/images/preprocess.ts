@@ -15,6 +15,17 @@ export interface PreprocessOptions {
   size: number;
   /** `imagenet` only: the short side becomes size / cropRatio before the crop. The official value is 1. */
   cropRatio?: number;
+  /** Whose mean and deviation normalise, where they are not those of the pipeline. */
+  statistics?: ImagePipeline;
+}
+
+/** How a model wants its pictures. */
+export interface Preprocessing {
+  readonly pipeline: ImagePipeline;
+  /** Default: those of the pipeline. */
+  readonly statistics?: ImagePipeline;
+  /** The part of the short side that evaluation looks at; default 1. */
+  readonly cropRatio?: number;
 }
 
 /** Mean and deviation of each channel, of values from 0 to 1. */
@@ -73,7 +84,7 @@ export function preprocessImages(
   const length = 3 * options.size * options.size;
   const out = new Float32Array(images.length * length);
   images.forEach((image, n) => {
-    out.set(normalizeImage(fitImage(image, pipeline, options), pipeline), n * length);
+    out.set(normalizeImage(fitImage(image, pipeline, options), options.statistics ?? pipeline), n * length);
   });
   return out;
 }

@@ -34,7 +34,7 @@ export class CaptionPipeline extends Session<Captioning> {
   readonly #tokenizer: Tokenizer;
 
   private constructor({ backend, model, spec }: Parts<'captioning'>, tokenizer: Tokenizer) {
-    super(backend, model, spec, tokenizer, 'vl');
+    super(backend, model, spec, tokenizer, { pipeline: 'vl' });
     this.#tokenizer = tokenizer;
   }
 

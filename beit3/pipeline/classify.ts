@@ -1,8 +1,11 @@
-import type { ImageClassification } from '../heads/index.js';
+import type { Backend } from '../../core/backend.js';
+import { type LoadedClassifier, loadClassifier, type PictureSizes } from '../classifier.js';
+import type { ImageClassifier } from '../heads/index.js';
 import type { ImageSource } from './images.js';
+import { loadLabels } from './labels.js';
 import type { PipelineOptions, TopOptions } from './options.js';
 import { softmax, topCount, topIndices } from './scores.js';
-import { loadParts, type Parts, Session, valuesOf } from './session.js';
+import { loadOptions, openBackend, Session, valuesOf } from './session.js';
 
 /** A class and how likely it is. */
 export interface Classification {
@@ -13,17 +16,30 @@ export interface Classification {
   readonly probability: number;
 }
 
-/** Says what an image shows. Only the vision half of the weights is loaded. */
-export class ClassifyPipeline extends Session<ImageClassification> {
-  readonly #labels: readonly string[] | null;
-
-  private constructor({ backend, model, spec, labels }: Parts<'imageclassification'>) {
-    super(backend, model, spec, null, 'imagenet');
-    this.#labels = labels;
+/** Says what an image shows: a BEiT-3, of which only the vision half of the weights is loaded, or a BEiT or BEiT v2. */
+export class ClassifyPipeline extends Session<ImageClassifier, PictureSizes> {
+  private constructor(
+    backend: Backend,
+    { model, sizes, preprocessing }: LoadedClassifier,
+    private readonly labels: readonly string[] | null,
+  ) {
+    super(backend, model, { config: sizes }, null, preprocessing);
   }
 
   static async create(options: PipelineOptions): Promise<ClassifyPipeline> {
-    return new ClassifyPipeline(await loadParts('imageclassification', options, { labels: true }));
+    const backend = await openBackend(options);
+    const loaded = await loadClassifier(options.checkpoint, await loadOptions(options, backend));
+    try {
+      const { labels } = options;
+      return new ClassifyPipeline(
+        backend,
+        loaded,
+        labels === undefined ? null : await loadLabels(labels, loaded.classes),
+      );
+    } catch (error) {
+      loaded.model.dispose();
+      throw error;
+    }
   }
 
   /** The likeliest classes of an image, best first. */
@@ -33,7 +49,7 @@ export class ClassifyPipeline extends Session<ImageClassification> {
     const probabilities = softmax(await valuesOf(this.backend, () => this.model.forward(pixels())));
     return topIndices(probabilities, count).map((index) => ({
       index,
-      label: this.#labels?.[index] ?? String(index),
+      label: this.labels?.[index] ?? String(index),
       probability: probabilities[index],
     }));
   }

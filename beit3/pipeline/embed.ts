@@ -42,7 +42,7 @@ export class EmbedPipeline extends Session<Backbone | Retrieval> {
     tokenizer: Tokenizer | null,
     inputs: EmbedInputs,
   ) {
-    super(backend, model, { config }, tokenizer, 'vl');
+    super(backend, model, { config }, tokenizer, { pipeline: 'vl' });
     this.#hasHeads = hasHeads;
     this.#inputs = inputs;
   }

@@ -1,4 +1,4 @@
-import { decodeImage, type ImagePipeline, preprocessImage, type RgbImage } from '../images/index.js';
+import { decodeImage, type Preprocessing, preprocessImage, type RgbImage } from '../images/index.js';
 import type { ByteSource } from '../readBytes.js';
 
 /** A picture: a path (Node), an address, a URL, a Blob or File, the bytes of an image file, or decoded pixels. */
@@ -8,10 +8,11 @@ export type ImageSource = ByteSource | RgbImage;
 export async function preparedImage(
   source: ImageSource,
   size: number,
-  kind: ImagePipeline,
+  { pipeline, ...rest }: Preprocessing,
   background?: 'white',
 ): Promise<Float32Array> {
-  return preprocessImage(isDecoded(source) ? source : await decodeImage(source, { background }), kind, { size });
+  const image = isDecoded(source) ? source : await decodeImage(source, { background });
+  return preprocessImage(image, pipeline, { size, ...rest });
 }
 
 function isDecoded(source: ImageSource): source is RgbImage {

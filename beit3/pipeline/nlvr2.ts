@@ -17,7 +17,7 @@ const TRUE = 1;
 /** Judges sentences about two images. */
 export class Nlvr2Pipeline extends Session<VisualReasoning> {
   private constructor({ backend, model, spec, tokenizer }: Parts<'nlvr2'>) {
-    super(backend, model, spec, tokenizer, 'vl');
+    super(backend, model, spec, tokenizer, { pipeline: 'vl' });
   }
 
   static async create(options: PipelineOptions): Promise<Nlvr2Pipeline> {

@@ -39,7 +39,7 @@ const BATCH = 8;
 /** Finds images for a text, or texts for an image. */
 export class RetrievePipeline extends Session<Retrieval> {
   private constructor({ backend, model, spec, tokenizer }: Parts<'retrieval'>) {
-    super(backend, model, spec, tokenizer, 'vl');
+    super(backend, model, spec, tokenizer, { pipeline: 'vl' });
   }
 
   static async create(options: PipelineOptions): Promise<RetrievePipeline> {

@@ -8,10 +8,11 @@ import { nextTurn } from '../../core/runtime.js';
 import { type Tensor, tensor } from '../../core/tensor.js';
 import type { Module } from '../../nn/module.js';
 import { type LoadOptions, loadModel, parseJson } from '../checkpoint.js';
-import type { ModelSpec, Task } from '../config.js';
+import type { PictureSizes } from '../classifier.js';
+import type { Beit3Config, ModelSpec, Task } from '../config.js';
 import { expectFinite } from '../finite.js';
 import type { TaskModels } from '../heads/index.js';
-import type { ImagePipeline } from '../images/index.js';
+import type { Preprocessing } from '../images/index.js';
 import { type ByteSource, readBytes, sourceName } from '../readBytes.js';
 import type { Tokenizer } from '../tokenizer/index.js';
 import { type ImageSource, preparedImage } from './images.js';
@@ -70,15 +71,18 @@ export async function valuesOf(backend: Backend, fn: () => Tensor): Promise<Floa
   return values;
 }
 
+/** Sizes that sessions ask for; those that read texts have room for them. */
+export type SessionSizes = PictureSizes & Partial<Pick<Beit3Config, 'max_source_positions'>>;
+
 /** A model ready to answer: what every pipeline holds and frees. */
-export abstract class Session<M extends Module> {
+export abstract class Session<M extends Module, C extends SessionSizes = Beit3Config> {
   protected constructor(
     protected readonly backend: Backend,
     protected readonly model: M,
-    protected readonly spec: Pick<ModelSpec, 'config'>,
+    protected readonly spec: { readonly config: C },
     /** The tokenizer; null for a task without text. */
     protected readonly tokenizer: Tokenizer | null,
-    private readonly normalization: ImagePipeline,
+    private readonly preprocessing: Preprocessing,
   ) {}
 
   #disposed = false;
@@ -107,7 +111,7 @@ export abstract class Session<M extends Module> {
     const values = new Float32Array(images.length * each);
     // One after the other, so that only one large photograph is decoded at a time.
     for (const [b, image] of images.entries()) {
-      values.set(await preparedImage(image, S, this.normalization, background), b * each);
+      values.set(await preparedImage(image, S, this.preprocessing, background), b * each);
     }
     return () => {
       this.#expectWeights();
@@ -120,7 +124,8 @@ export abstract class Session<M extends Module> {
     this.#expectWeights();
     if (this.tokenizer === null)
       throw new InputError("This pipeline was made for images alone; make one without inputs: 'image'.");
-    const { ids, padding, shape } = encodeTexts(this.tokenizer, texts, this.spec.config);
+    const { max_source_positions = 0 } = this.spec.config;
+    const { ids, padding, shape } = encodeTexts(this.tokenizer, texts, { max_source_positions });
     return () => ({
       text: tensor(ids, { shape, backend: this.backend }),
       padding: padding && tensor(padding, { shape, dtype: 'bool', backend: this.backend }),

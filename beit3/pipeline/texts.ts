@@ -12,7 +12,7 @@ export interface TextBatch {
 }
 
 /** Tokens of a text at most, <s> and </s> included: positions count from 2. */
-export function longestText(config: Beit3Config): number {
+export function longestText(config: Pick<Beit3Config, 'max_source_positions'>): number {
   return config.max_source_positions - 2;
 }
 
@@ -68,7 +68,11 @@ export async function tokenizerBeside(checkpoint: PipelineOptions['checkpoint'])
 }
 
 /** Texts as the model takes them. Throws InputError for one that is empty or longer than the model. */
-export function encodeTexts(tokenizer: Tokenizer, texts: readonly string[], config: Beit3Config): TextBatch {
+export function encodeTexts(
+  tokenizer: Tokenizer,
+  texts: readonly string[],
+  config: Pick<Beit3Config, 'max_source_positions'>,
+): TextBatch {
   const most = longestText(config);
   const rows = texts.map((text) => {
     if (typeof text !== 'string') throw new InputError(`Expected a text, got ${text === null ? 'null' : typeof text}.`);

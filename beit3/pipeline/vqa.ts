@@ -18,7 +18,7 @@ export class VqaPipeline extends Session<VisualQuestionAnswering> {
   readonly #labels: readonly string[] | null;
 
   private constructor({ backend, model, spec, tokenizer, labels }: Parts<'vqav2'>) {
-    super(backend, model, spec, tokenizer, 'vl');
+    super(backend, model, spec, tokenizer, { pipeline: 'vl' });
     this.#labels = labels;
   }
 

@@ -18,11 +18,14 @@ export interface PretrainStreams {
   readonly pairs: { readonly stream: SampleStream<PairSample>; readonly size: number } | null;
 }
 
-export interface MaskSettings {
+export interface PatchMasking {
   /** Patches along a side, of which `hiddenPatches` are hidden in blocks of at least `leastBlock`. */
   readonly grid: number;
   readonly hiddenPatches: number;
   readonly leastBlock?: number;
+}
+
+export interface MaskSettings extends PatchMasking {
   /** Shares of the tokens that are predicted, in texts and in the texts of pairs. */
   readonly textShare: number;
   readonly pairShare: number;
@@ -105,10 +108,11 @@ export function pretrainBatches(
   );
 }
 
-function maskedImages(
+/** The pictures that were loaded of samples, with hidden patches. */
+export function maskedImages(
   { pixels, from }: { readonly pixels: readonly Float32Array[]; readonly from: Int32Array },
   samples: readonly ImageSample[],
-  { grid, hiddenPatches: count, leastBlock: least }: MaskSettings,
+  { grid, hiddenPatches: count, leastBlock: least }: PatchMasking,
   random: Generator,
 ): MaskedImages {
   const patches = grid * grid;

@@ -89,13 +89,14 @@ export function maskedLosses(
   return found;
 }
 
-function compared(logits: Tensor, targets: Tensor): MaskedLoss {
+/** Cross entropy of logits [N, C] and int32 targets [N], and the share of right ones. */
+export function compared(logits: Tensor, targets: Tensor): MaskedLoss {
   const accuracy = noGrad(() => mean(cast(equal(argmax(logits.detach(), 1), targets), 'float32')));
   return { loss: crossEntropy(logits, targets), accuracy };
 }
 
 /** The codes int32 [hidden patches] of what is hidden; the tokenizer sees the whole pictures. */
-function codesOf(tokenizer: ImageTokenizer, images: MaskedImages, like: Tensor): Tensor {
+export function codesOf(tokenizer: ImageTokenizer, images: MaskedImages, like: Tensor): Tensor {
   const { backend } = like;
   const { size, side } = images;
   return noGrad(() =>

@@ -13,12 +13,12 @@ import { inferConfig } from '../infer.js';
 import { Backbone } from '../model/backbone.js';
 import { expectTextLength } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
+import { batchesOfSteps } from '../training/data.js';
 import { copyInto, exportWeights, trainedConfig } from '../training/export.js';
 import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
 import { mergeSettings, namesSkipped } from '../training/settings.js';
 import { loadVqKd } from '../vqkd/checkpoint.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
-import type { PretrainBatch } from './batch.js';
 import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
 import { Pretraining } from './model.js';
 import { findPretrainRecipe, PAPER, type PretrainSettings, parseMaskRule } from './settings.js';
@@ -272,16 +272,7 @@ async function openData(
     rule: parseMaskRule(settings.maskRule),
     vocabulary: { size: words?.maskId ?? 4, maskId: words?.maskId ?? 0 },
   });
-  return {
-    next: async () => {
-      const batches: PretrainBatch[] = [];
-      for (let i = 0; i < updateFreq; i++) batches.push(await queue.next());
-      return batches;
-    },
-    position: () => queue.position(),
-    restore: (position) => queue.restore(position),
-    close: () => queue.close(),
-  };
+  return batchesOfSteps(queue, updateFreq);
 }
 
 async function exportModel(model: Pretraining, config: Beit3Config, options: PretrainOptions): Promise<string> {

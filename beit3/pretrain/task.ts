@@ -1,7 +1,7 @@
 /** Masked data modelling as a task of steps. */
 import { AdamW } from '../../nn/optim.js';
 import { layerDecayGroups } from '../layerDecay.js';
-import { NotFinite } from '../training/notFinite.js';
+import { optimise } from '../training/optimise.js';
 import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
@@ -70,15 +70,8 @@ export class PretrainTask implements SteppedTask<readonly PretrainBatch[]> {
       for (const [name, value] of Object.entries(own)) numbers[name] = (numbers[name] ?? 0) + share * value;
     }
     const loss = LOSSES.reduce((sum, name) => sum + weights[name] * (numbers[name] ?? 0), 0);
-    if (!Number.isFinite(loss)) {
-      this.optimiser.zeroGrad();
-      const files = batches.flatMap(({ images, pairs }) => [...(images?.files ?? []), ...(pairs?.images.files ?? [])]);
-      throw new NotFinite(`The loss is ${loss}`, step, files);
-    }
-    const norm = this.optimiser.step({ lr, maxNorm: clipGrad ?? Number.POSITIVE_INFINITY });
-    this.optimiser.zeroGrad();
-    const gradNorm = await takeItem(norm);
-    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
+    const files = batches.flatMap(({ images, pairs }) => [...(images?.files ?? []), ...(pairs?.images.files ?? [])]);
+    const gradNorm = await optimise(this.optimiser, { lr, clipGrad, loss, step, files });
     return { loss, ...numbers, gradNorm };
   }
 

@@ -2,12 +2,12 @@ import { type Tensor, tensor } from '../../core/tensor.js';
 import { fresh } from '../../core/watch.js';
 import { crossEntropy } from '../../nn/losses.js';
 import type { ClassificationBatch } from '../data/batch.js';
-import type { ImageClassification } from '../heads/index.js';
+import type { ImageClassifier } from '../heads/index.js';
 import { backendOf, imagesOf } from './inputs.js';
 import { accuracyOf, type LossOf, type TrainingLoss } from './task.js';
 
 /** Logits [B, classes]. */
-export function classificationLogits(model: ImageClassification, batch: ClassificationBatch): Tensor {
+export function classificationLogits(model: ImageClassifier, batch: ClassificationBatch): Tensor {
   return model.forward(imagesOf(batch, backendOf(model)));
 }
 

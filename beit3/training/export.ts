@@ -1,7 +1,6 @@
 /** Trained weights as files, and what lies beside them. Node only. */
 import { type WritableTensor, writePth, writeSafetensors } from '../../checkpoints/index.js';
 import { diskError } from '../../checkpoints/sink.js';
-import type { Beit3Config } from '../config.js';
 
 export const EXPORTS = ['safetensors', 'pth', 'both'] as const;
 export type ExportFormat = (typeof EXPORTS)[number];
@@ -30,7 +29,7 @@ export async function exportWeights(
 }
 
 /** A config without how it was trained, which is no property of what was trained. */
-export function trainedConfig(config: Beit3Config): Beit3Config {
+export function trainedConfig<C extends object>(config: C): C {
   return { ...config, drop_path_rate: 0, checkpoint_activations: false };
 }
 

@@ -29,9 +29,12 @@ export interface PassContext {
   readonly index: Tensor | null;
 }
 
-/** Normal numbers of standard deviation 0.02, those of layer l (from 1) divided by sqrt(2 l): how BEiT begins. */
-function outputInit(layer: number): init.Initializer {
-  return init.scaled(init.truncatedNormal(0.02), 1 / Math.sqrt(2 * layer));
+/** How fresh weights are drawn: normal with standard deviation 0.02, cut at one deviation, as BEiT is pretrained. */
+export const PRETRAINING_INIT = init.truncatedNormal(0.02);
+
+/** Output matrices of layer l (from 1) are divided by sqrt(2 l). */
+function outputInit(weight: init.Initializer, layer: number): init.Initializer {
+  return init.scaled(weight, 1 / Math.sqrt(2 * layer));
 }
 
 class Attention extends Module {
@@ -42,7 +45,7 @@ class Attention extends Module {
   readonly proj: Linear;
   readonly #heads: number;
 
-  constructor(b: Builder, config: ViTConfig, layer: number) {
+  constructor(b: Builder, config: ViTConfig, layer: number, weight: init.Initializer) {
     super();
     const { embed_dim: D, num_heads: H, qkv_bias, use_rel_pos_bias } = config;
     const bias = (name: string) => (qkv_bias === 'split' ? b.at(name).parameter([D], init.zeros) : null);
@@ -51,8 +54,8 @@ class Attention extends Module {
     this.relative_position_bias_table = use_rel_pos_bias
       ? b.at('relative_position_bias_table').parameter([distanceCount(gridOf(config)), H], init.zeros)
       : null;
-    this.qkv = new Projection(b.at('qkv'), D, qkv_bias === 'whole');
-    this.proj = new Linear(b.at('proj'), D, D, { weight: outputInit(layer), biasInit: init.zeros });
+    this.qkv = new Projection(b.at('qkv'), D, qkv_bias === 'whole', weight);
+    this.proj = new Linear(b.at('proj'), D, D, { weight: outputInit(weight, layer), biasInit: init.zeros });
     this.#heads = H;
   }
 
@@ -92,9 +95,9 @@ class Projection extends Module {
   readonly weight: Parameter;
   readonly bias: Parameter | null;
 
-  constructor(b: Builder, D: number, hasBias: boolean) {
+  constructor(b: Builder, D: number, hasBias: boolean, weight: init.Initializer) {
     super();
-    this.weight = b.parameter([3 * D, D], init.truncatedNormal(0.02));
+    this.weight = b.parameter([3 * D, D], weight);
     this.bias = hasBias ? b.parameter([3 * D], init.zeros) : null;
   }
 
@@ -107,11 +110,11 @@ class Mlp extends Module {
   readonly fc1: Linear;
   readonly fc2: Linear;
 
-  constructor(b: Builder, { embed_dim: D, mlp_ratio }: ViTConfig, layer: number) {
+  constructor(b: Builder, { embed_dim: D, mlp_ratio }: ViTConfig, layer: number, weight: init.Initializer) {
     super();
     const hidden = Math.trunc(D * mlp_ratio);
-    this.fc1 = new Linear(b.at('fc1'), D, hidden, { weight: init.truncatedNormal(0.02), biasInit: init.zeros });
-    this.fc2 = new Linear(b.at('fc2'), hidden, D, { weight: outputInit(layer), biasInit: init.zeros });
+    this.fc1 = new Linear(b.at('fc1'), D, hidden, { weight, biasInit: init.zeros });
+    this.fc2 = new Linear(b.at('fc2'), hidden, D, { weight: outputInit(weight, layer), biasInit: init.zeros });
   }
 
   forward(x: Tensor, residual: Tensor | null): Tensor {
@@ -129,14 +132,14 @@ export class Block extends Module {
   readonly gamma_2: Parameter | null;
   readonly drop_path: DropPath;
 
-  /** `layer` counts from 1, for the initialisation. */
-  constructor(b: Builder, config: ViTConfig, layer: number, dropPath: number) {
+  /** `layer` counts from 1, for the initialisation; `weight` draws fresh matrices. */
+  constructor(b: Builder, config: ViTConfig, layer: number, dropPath: number, weight = PRETRAINING_INIT) {
     super();
     const { embed_dim: D, layer_norm_eps, init_values } = config;
     this.norm1 = new LayerNorm(b.at('norm1'), D, layer_norm_eps);
-    this.attn = new Attention(b.at('attn'), config, layer);
+    this.attn = new Attention(b.at('attn'), config, layer, weight);
     this.norm2 = new LayerNorm(b.at('norm2'), D, layer_norm_eps);
-    this.mlp = new Mlp(b.at('mlp'), config, layer);
+    this.mlp = new Mlp(b.at('mlp'), config, layer, weight);
     const gamma = (name: string) => (init_values > 0 ? b.at(name).parameter([D], init.constant(init_values)) : null);
     this.gamma_1 = gamma('gamma_1');
     this.gamma_2 = gamma('gamma_2');

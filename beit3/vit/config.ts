@@ -25,6 +25,8 @@ export interface ViTConfig {
   readonly layer_norm_eps: number;
   /** Stochastic depth of the last layer; earlier layers less, linearly. */
   readonly drop_path_rate: number;
+  /** Recompute activations in backward, layer by layer, instead of keeping them. */
+  readonly checkpoint_activations: boolean;
 }
 
 export const VIT_DEFAULTS: ViTConfig = {
@@ -42,6 +44,7 @@ export const VIT_DEFAULTS: ViTConfig = {
   use_shared_rel_pos_bias: false,
   layer_norm_eps: 1e-6,
   drop_path_rate: 0,
+  checkpoint_activations: false,
 };
 
 /** Patches along a side. */
@@ -57,7 +60,7 @@ const INTEGERS = [
   ['depth', 1024],
   ['num_heads', 4096],
 ] as const;
-const FLAGS = ['use_abs_pos_emb', 'use_rel_pos_bias', 'use_shared_rel_pos_bias'] as const;
+const FLAGS = ['use_abs_pos_emb', 'use_rel_pos_bias', 'use_shared_rel_pos_bias', 'checkpoint_activations'] as const;
 const MOST_GRID = 256;
 
 /** A config from parsed JSON, over `defaults`; unknown fields are ignored. Throws InputError, one sentence, for wrong ones. */

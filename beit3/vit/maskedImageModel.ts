@@ -3,7 +3,7 @@ import type { Tensor } from '../../core/tensor.js';
 import type { Builder, Parameter } from '../../nn/builder.js';
 import * as init from '../../nn/init.js';
 import { LayerNorm, Linear } from '../../nn/layers.js';
-import { Block } from './block.js';
+import { Block, PRETRAINING_INIT } from './block.js';
 import type { ViTConfig } from './config.js';
 import { ViTTrunk } from './visionTransformer.js';
 
@@ -39,11 +39,10 @@ export class MaskedImageModel extends ViTTrunk {
   readonly #earlyLayers: number;
 
   constructor(b: Builder, config: ViTConfig, { codes, aggregation }: MaskedImageModelOptions) {
-    super(b, config);
+    super(b, config, PRETRAINING_INIT, PRETRAINING_INIT);
     const { embed_dim: D, layer_norm_eps, depth, drop_path_rate } = config;
-    const head = (name: string) =>
-      new Linear(b.at(name), D, codes, { weight: init.truncatedNormal(0.02), biasInit: init.zeros });
-    this.mask_token = b.at('mask_token').parameter([1, 1, D], init.truncatedNormal(0.02));
+    const head = (name: string) => new Linear(b.at(name), D, codes, { weight: PRETRAINING_INIT, biasInit: init.zeros });
+    this.mask_token = b.at('mask_token').parameter([1, 1, D], PRETRAINING_INIT);
     this.norm = new LayerNorm(b.at('norm'), D, layer_norm_eps);
     this.lm_head = head('lm_head');
     const { earlyLayers = 0, headLayers = 0, sharedHead = true } = aggregation ?? {};

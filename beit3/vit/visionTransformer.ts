@@ -1,3 +1,4 @@
+import { checkpoint } from '../../autograd/custom.js';
 import { OpError } from '../../core/errors.js';
 import { scope } from '../../core/memory.js';
 import { add, cat, expand, mean, reshape, select, slice, transpose, where } from '../../core/ops/index.js';
@@ -14,15 +15,24 @@ import { indexTensor, RelativePositionBias } from './relativePositions.js';
 class PatchEmbed extends Module {
   readonly proj: Conv2d;
 
-  constructor(b: Builder, { in_chans, embed_dim, patch_size }: ViTConfig) {
+  constructor(b: Builder, { in_chans, embed_dim, patch_size }: ViTConfig, weight: init.Initializer | undefined) {
     super();
-    this.proj = new Conv2d(b.at('proj'), in_chans, embed_dim, patch_size, { stride: patch_size });
+    const drawn = weight && { weight, biasInit: init.zeros };
+    this.proj = new Conv2d(b.at('proj'), in_chans, embed_dim, patch_size, { stride: patch_size, ...drawn });
   }
 
   forward(image: Tensor): Tensor {
     const grid = this.proj.forward(image);
     return transpose(reshape(grid, [grid.shape[0], grid.shape[1], -1]), 1, 2);
   }
+}
+
+/** A layer whose activations are computed again in backward; what all layers share is kept like its input. */
+function checkpointed(block: Block, input: Tensor, { bias, index }: PassContext): Tensor {
+  const shared = [bias, index].filter((t) => t !== null);
+  const forward = (x: Tensor, ...kept: Tensor[]): Tensor =>
+    block.forward(x, { bias: bias && kept[0], index: index && kept[shared.length - 1] });
+  return checkpoint(forward, input, ...shared);
 }
 
 /** The trunk that BEiT's models share: patches, [CLS], positions, layers. Its fields have the official names. */
@@ -36,22 +46,21 @@ export abstract class ViTTrunk extends Module {
   onAttention: ((probabilities: () => Tensor, layer: number) => void) | null = null;
   readonly #config: ViTConfig;
 
-  protected constructor(b: Builder, config: ViTConfig) {
+  /** Fresh weights are drawn by `weight`, those of the patches by `patchWeight`, by default as any convolution's. */
+  protected constructor(b: Builder, config: ViTConfig, weight: init.Initializer, patchWeight?: init.Initializer) {
     super();
     const { embed_dim: D, depth, drop_path_rate, num_heads } = config;
     const grid = gridOf(config);
-    this.patch_embed = new PatchEmbed(b.at('patch_embed'), config);
-    this.cls_token = b.at('cls_token').parameter([1, 1, D], init.truncatedNormal(0.02));
-    this.pos_embed = config.use_abs_pos_emb
-      ? b.at('pos_embed').parameter([1, grid * grid + 1, D], init.truncatedNormal(0.02))
-      : null;
+    this.patch_embed = new PatchEmbed(b.at('patch_embed'), config, patchWeight);
+    this.cls_token = b.at('cls_token').parameter([1, 1, D], weight);
+    this.pos_embed = config.use_abs_pos_emb ? b.at('pos_embed').parameter([1, grid * grid + 1, D], weight) : null;
     this.rel_pos_bias = config.use_shared_rel_pos_bias
       ? new RelativePositionBias(b.at('rel_pos_bias'), grid, num_heads)
       : null;
     const blocks = b.at('blocks');
     this.blocks = Array.from(
       { length: depth },
-      (_, i) => new Block(blocks.at(i), config, i + 1, (drop_path_rate * i) / Math.max(1, depth - 1)),
+      (_, i) => new Block(blocks.at(i), config, i + 1, (drop_path_rate * i) / Math.max(1, depth - 1), weight),
     );
     this.#config = config;
   }
@@ -88,7 +97,8 @@ export abstract class ViTTrunk extends Module {
     return blocks.reduce((input, block, i) => {
       if (blocks === this.blocks) this.onAttention?.(() => block.probabilities(input, context), i);
       // What a layer makes on the way is freed at its end; backward keeps what it needs.
-      const y = scope(() => block.forward(input, context));
+      const again = this.#config.checkpoint_activations && this.training;
+      const y = scope(() => (again ? checkpointed(block, input, context) : block.forward(input, context)));
       onOutput?.(y, i);
       return y;
     }, x);
@@ -104,6 +114,9 @@ export interface VisionTransformerOptions {
   readonly headScale?: number;
 }
 
+/** How fresh classifiers are drawn: normal with standard deviation 0.02, cut at 2, which is nowhere. */
+const CLASSIFIER_INIT = init.truncatedNormal(0.02, 2);
+
 /** The ViT of BEiT (Bao et al. 2022) and BEiT v2 (Peng et al. 2022), with a linear classifier. */
 export class VisionTransformer extends ViTTrunk {
   /** Over [CLS] and patches; none with mean pooling. */
@@ -113,11 +126,11 @@ export class VisionTransformer extends ViTTrunk {
   readonly head: Linear | null;
 
   constructor(b: Builder, config: ViTConfig, { classes, meanPooling, headScale = 0.001 }: VisionTransformerOptions) {
-    super(b, config);
+    super(b, config, CLASSIFIER_INIT);
     const { embed_dim: D, layer_norm_eps } = config;
     this.norm = meanPooling ? null : new LayerNorm(b.at('norm'), D, layer_norm_eps);
     this.fc_norm = meanPooling ? new LayerNorm(b.at('fc_norm'), D, layer_norm_eps) : null;
-    const weight = init.scaled(init.truncatedNormal(0.02), headScale);
+    const weight = init.scaled(CLASSIFIER_INIT, headScale);
     this.head = classes > 0 ? new Linear(b.at('head'), D, classes, { weight, biasInit: init.zeros }) : null;
   }
 

@@ -14,7 +14,7 @@ export const command: Command = {
     'attention IMAGE --text TEXT',
   ],
   about:
-    'Draws where a model looks: the picture under colours, red where a layer pays most attention and blue where it pays least, seen from [CLS], from a patch, or from a text that is read together with the picture.',
+    'Draws where a model looks: the picture under colours, red where a layer pays most attention and blue where it pays least, seen from [CLS], from a patch, or from a text that is read together with the picture. The checkpoint is any of BEiT-3, BEiT, BEiT v2 or a VQ-KD tokenizer; only BEiT-3 reads texts.',
   flags: {
     ...modelFlags({ text: true }),
     text: { value: 'TEXT', help: 'A text that is read together with the picture.' },

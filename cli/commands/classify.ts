@@ -6,7 +6,7 @@ import { modelFlags, TOP, withPipeline } from '../models.js';
 export const command: Command = {
   usage: ['classify IMAGE... [--checkpoint FILE] [--labels FILE]'],
   about:
-    'Says what images show, with probabilities. The checkpoint is one fine-tuned for image classification; only the vision half of its weights is loaded.',
+    'Says what images show, with probabilities. The checkpoint is one fine-tuned for image classification: a BEiT-3, of which only the vision half of the weights is loaded, a BEiT or a BEiT v2.',
   flags: { ...modelFlags({ labels: true }), ...TOP },
   examples: ['beit3 classify cat.jpg --checkpoint beit3_base_patch16_224_in1k.pth --labels imagenet.txt'],
   async run(args, context) {

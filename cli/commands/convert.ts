@@ -1,5 +1,9 @@
+import { holdsBeit } from '../../beit3/family.js';
 import { trainedWeights } from '../../beit3/training/checkpoints.js';
+import { beitSpecOf } from '../../beit3/vit/checkpoint.js';
+import { describeBeit } from '../../beit3/vit/spec.js';
 import {
+  type Checkpoint,
   openCheckpoint,
   type Plain,
   readFloat32,
@@ -38,6 +42,7 @@ export const command: Command = {
     const progress = context.progress('converting');
     try {
       const trained = trainedWeights(checkpoint, input);
+      const told = trained ? {} : await toldByName(checkpoint, input);
       const entries = trained?.tensors ?? [...checkpoint.tensors.values()];
       const extra = trained ? {} : checkpoint.extra;
       const metadata = trained ? (trained.config === null ? {} : { config: trained.config }) : checkpoint.metadata;
@@ -53,12 +58,13 @@ export const command: Command = {
       const left: string[] = [];
       if (toPth) {
         await writePth(output, tensors, {
-          extra: { ...extra, ...metadataOf(metadata, extra) },
+          extra: { ...told, ...extra, ...metadataOf(metadata, extra) },
         });
       } else {
         left.push(...Object.keys(extra).filter((key) => key !== 'config' || typeof config !== 'string'));
         await writeSafetensors(output, tensors, {
           format: 'pt',
+          ...told,
           ...metadata,
           ...(typeof config === 'string' ? { config } : {}),
         });
@@ -74,6 +80,17 @@ export const command: Command = {
     }
   },
 };
+
+/** The config of a BEiT, whose name and arguments tell what its tensors do not: how its pictures are normalised. */
+async function toldByName(checkpoint: Checkpoint, input: string): Promise<{ config?: string }> {
+  if (!holdsBeit(checkpoint)) return {};
+  try {
+    return { config: JSON.stringify(describeBeit(await beitSpecOf(checkpoint, input))) };
+  } catch (error) {
+    if (error instanceof InputError) return {};
+    throw error;
+  }
+}
 
 function isFloatName(name: string): name is Float {
   return (FLOATS as readonly string[]).includes(name);

@@ -44,7 +44,11 @@ export const command: Command = {
       help: 'Tokens of a text at most: longer ones are cut, and captions end there.',
       default: '64',
     },
-    'crop-pct': { value: 'X', help: 'For imagenet: the part of the short side that is looked at.', default: '1' },
+    'crop-pct': {
+      value: 'X',
+      help: 'For imagenet: the part of the short side that is looked at.',
+      default: '1; of BEiT below 384 pixels 0.875',
+    },
     'reference-compatible': {
       help: 'For --split val: load as the validation of the reference does, with random crops, in random order and without a last batch that is not full.',
     },

@@ -14,6 +14,7 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map<string, Comma
   ['pretrain', { summary: 'train a model on masked pictures, texts and pairs', load: () => import('./pretrain.js') }],
   ['itc', { summary: 'tune a pretrained model to find pictures by words', load: () => import('./itc.js') }],
   ['vqkd', { summary: 'train visual tokenizers and turn images into codes', load: () => import('./vqkd/index.js') }],
+  ['mim', { summary: 'train a BEiT or BEiT v2 on masked pictures', load: () => import('./mim.js') }],
   ['finetune', { summary: 'train a model on a task', load: () => import('./finetune.js') }],
   [
     'evaluate',

@@ -1,6 +1,8 @@
 import { specOf } from '../../beit3/checkpoint.js';
 import { MODELS, type ModelSpec } from '../../beit3/config.js';
+import { holdsBeit } from '../../beit3/family.js';
 import { createModel } from '../../beit3/heads/index.js';
+import { BEIT_MODELS } from '../../beit3/vit/models.js';
 import { openCheckpoint } from '../../checkpoints/index.js';
 import { InputError, messageOf } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
@@ -9,23 +11,11 @@ import { compareStates, type Module } from '../../nn/module.js';
 import type { Command, Context } from '../command.js';
 import { configFile } from '../files.js';
 import { grouped, megabytes, printable, table } from '../format.js';
+import { inspectBeit, inspectBeitFile } from '../inspectBeit.js';
+import { byDType, countParameters, type Inspection, type TensorShape } from '../inspection.js';
 
-interface TensorShape {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
-/** Numbers of parameters. */
-interface Counts {
-  readonly total: number;
-  /** Those that the task computes with, and that are loaded for it. */
-  readonly used: number;
-  /** All of them by where they belong. */
-  readonly branches: Record<Branch, number>;
-}
-
-type Branch = 'vision' | 'language' | 'shared' | 'head';
+const FAMILY = 'BEiT-3';
+const NAMES = [...MODELS.keys(), ...BEIT_MODELS.keys()];
 
 export const command: Command = {
   usage: ['inspect MODEL', 'inspect FILE [--config FILE]'],
@@ -44,42 +34,27 @@ export const command: Command = {
   async run(args, context) {
     if (args.has('models')) {
       args.expect(0, 0, 'no name beside --models');
-      if (context.wantsJson) context.json({ models: [...MODELS.keys()] });
-      else for (const name of MODELS.keys()) context.out(name);
+      if (context.wantsJson) context.json({ models: NAMES });
+      else for (const name of NAMES) context.out(name);
       return;
     }
     const [name] = args.expect(1, 1, 'one model name or checkpoint');
     const spec = MODELS.get(name);
-    if (spec) show(context, { model: name, ...inspectModel(spec) }, args.has('tensors'));
+    const beit = BEIT_MODELS.get(name);
+    if (beit) show(context, { model: name, ...inspectBeit(beit) }, args.has('tensors'));
+    else if (spec) show(context, { model: name, ...inspectModel(spec) }, args.has('tensors'));
     else show(context, await inspectFile(name, args.text('config')), args.has('tensors'));
   },
 };
 
-interface Inspection {
-  readonly model?: string;
-  readonly file?: string;
-  readonly format?: string;
-  /** Null where the file is no model that we know. */
-  readonly task: string | null;
-  readonly numClasses?: number;
-  readonly config: object | null;
-  readonly parameters: Counts | null;
-  /** Values by element type. */
-  readonly dtypes: Record<string, { tensors: number; values: number }>;
-  /** Tensors that the task does not use. */
-  readonly unused?: readonly string[];
-  /** Why it is no model that we know, or does not fit the one that it seems to be. */
-  readonly problem?: string;
-  readonly tensors: readonly TensorShape[];
-}
-
 function inspectModel(spec: ModelSpec): Inspection {
   const tensors = tensorsOf(spec, true);
   return {
+    family: FAMILY,
     task: spec.task,
     numClasses: spec.numClasses,
     config: spec.config,
-    parameters: countParameters(tensors, new Set(tensorsOf(spec, false).map(({ name }) => name))),
+    parameters: countParameters(tensors, new Set(tensorsOf(spec, false).map(({ name }) => name)), branchOf),
     dtypes: byDType(tensors),
     tensors,
   };
@@ -90,7 +65,7 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
   if (!existsSync(path)) {
     const hint = /[./\\]/.test(path)
       ? ''
-      : `, and no official model of that name; the nearest is ${nearest(path, MODELS.keys())}`;
+      : `, and no official model of that name; the nearest is ${nearest(path, NAMES)}`;
     throw new InputError(`There is no file ${path}${hint}.`);
   }
   const config = configPath === undefined ? {} : { config: await configFile(configPath), configName: configPath };
@@ -98,6 +73,7 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
   try {
     const tensors = Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => ({ name, dtype, shape }));
     const found = { file: path, format: checkpoint.format, dtypes: byDType(tensors), tensors };
+    if (holdsBeit(checkpoint)) return { ...found, ...(await inspectBeitFile(checkpoint, path, config)) };
     let spec: ModelSpec;
     try {
       spec = await specOf(checkpoint, path, config);
@@ -105,17 +81,18 @@ async function inspectFile(path: string, configPath: string | undefined): Promis
       if (!(error instanceof InputError)) throw error;
       const isTokenizer = checkpoint.tensors.has('quantize.embedding.weight');
       const problem = isTokenizer ? `it is a visual tokenizer; see beit3 vqkd inspect ${path}` : messageOf(error);
-      return { ...found, task: null, config: null, parameters: null, problem };
+      return { ...found, family: null, task: null, config: null, parameters: null, problem };
     }
     const wanted = new Map(tensorsOf(spec, false).map((tensor) => [tensor.name, tensor]));
     const used = new Map([...checkpoint.tensors].filter(([name]) => wanted.has(name)));
     const problem = compareStates(wanted, used) ?? undefined;
     return {
       ...found,
+      family: FAMILY,
       task: spec.task,
       numClasses: spec.numClasses,
       config: spec.config,
-      parameters: countParameters(tensors, new Set(wanted.keys())),
+      parameters: countParameters(tensors, new Set(wanted.keys()), branchOf),
       unused: tensors.map(({ name }) => name).filter((name) => !wanted.has(name)),
       problem: problem && `it does not fit a ${spec.task} model: ${problem}`,
     };
@@ -130,37 +107,10 @@ function tensorsOf(spec: ModelSpec, all: boolean): TensorShape[] {
   return Array.from(model.namedTensors(), ([name, { dtype, shape }]) => ({ name, dtype, shape }));
 }
 
-function sizeOf({ shape }: TensorShape): number {
-  return shape.reduce((a, b) => a * b, 1);
-}
-
-function countParameters(tensors: readonly TensorShape[], used: ReadonlySet<string>): Counts {
-  const branches: Record<Branch, number> = { vision: 0, language: 0, shared: 0, head: 0 };
-  let total = 0;
-  let usedCount = 0;
-  for (const tensor of tensors) {
-    const size = sizeOf(tensor);
-    total += size;
-    if (used.has(tensor.name)) usedCount += size;
-    branches[branchOf(tensor.name)] += size;
-  }
-  return { total, used: usedCount, branches };
-}
-
-function branchOf(name: string): Branch {
+function branchOf(name: string): string {
   if (!name.startsWith('beit3.')) return 'head';
   if (name.includes('.A.') || name.startsWith('beit3.vision_embed.')) return 'vision';
   return name.includes('.B.') || name.startsWith('beit3.text_embed.') ? 'language' : 'shared';
-}
-
-function byDType(tensors: readonly TensorShape[]): Record<string, { tensors: number; values: number }> {
-  const out: Record<string, { tensors: number; values: number }> = {};
-  for (const tensor of tensors) {
-    const row = (out[tensor.dtype] ??= { tensors: 0, values: 0 });
-    row.tensors++;
-    row.values += sizeOf(tensor);
-  }
-  return out;
 }
 
 /** Names of unused tensors that are printed. */
@@ -175,6 +125,7 @@ function show(context: Context, found: Inspection, listTensors: boolean): void {
   if (found.model) rows.push(['model', found.model]);
   if (found.file) rows.push(['file', printable(found.file)]);
   if (found.format) rows.push(['format', found.format]);
+  if (found.family) rows.push(['family', found.family]);
   if (found.task)
     rows.push(['task', found.numClasses ? `${found.task} (${grouped(found.numClasses)} classes)` : found.task]);
   if (found.parameters) {

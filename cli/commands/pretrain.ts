@@ -7,40 +7,23 @@ import {
   type PretrainSettings,
   parseMaskRule,
 } from '../../beit3/pretrain/settings.js';
-import { InputError } from '../../core/errors.js';
 import type { Args } from '../args.js';
 import { type Command, type Context, inGroup } from '../command.js';
-import { checkpointFile, configFile } from '../files.js';
+import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
+import { PRETRAINING_NUMBERS, sizesGiven } from '../pretrainingFlags.js';
 import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
 import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
 
 const NUMBERS: NumberTable<PretrainSettings> = {
-  steps: ['N', 'steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
-  lr: ['X', 'lr', 0, 10, 'The highest learning rate.'],
-  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
-  'warmup-steps': ['N', 'warmupSteps', 0, 1e9, 'Steps in which it rises.'],
-  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
-  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
-  'drop-path': ['X', 'dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
-  'image-batch': ['N', 'imageBatch', 1, 1e6, 'Pictures of a batch.'],
+  ...PRETRAINING_NUMBERS,
   'text-batch': ['N', 'textBatch', 1, 1e6, 'Texts of a batch.'],
   'pair-batch': ['N', 'pairBatch', 1, 1e6, 'Pairs of a batch.'],
-  'update-freq': ['N', 'updateFreq', 1, 1e6, 'Batches whose gradients a step adds up.'],
   'text-length': ['N', 'textLength', 3, 1e6, 'Tokens of a text, <s> and </s> included.'],
   'pair-text-length': ['N', 'pairTextLength', 3, 1e6, 'Tokens of the text of a pair at most.'],
-  'image-mask': ['X', 'imageMask', 0, 0.99, 'Share of patches that are hidden.'],
-  'min-block': ['N', 'minBlock', 1, 1e4, 'Patches of a hidden block at least.'],
   'text-mask': ['X', 'textMask', 0, 0.99, 'Share of the tokens of a text that are predicted.'],
   'pair-text-mask': ['X', 'pairTextMask', 0, 0.99, 'The same of the text of a pair.'],
-  'min-crop': ['X', 'minCrop', 0.01, 1, 'Least share of a picture that a crop keeps.'],
-  'pair-min-crop': ['X', 'pairMinCrop', 0.01, 1, 'The same of the picture of a pair.'],
-  'color-jitter': ['X', 'colorJitter', 0, 1, 'How far colours may go.'],
-  'shuffle-buffer': ['N', 'shuffleBuffer', 1, 1e7, 'Samples that are shuffled at a time.'],
-  seed: ['N', 'seed', 0, Number.MAX_SAFE_INTEGER, 'Of weights, order and masks.'],
-  rank: ['N', 'rank', 0, 1e6, 'Of several processes that share the data, which one this is.'],
-  'world-size': ['N', 'worldSize', 1, 1e6, 'How many there are.'],
+  'pair-min-crop': ['X', 'pairMinCrop', 0.01, 1, 'Least share of the picture of a pair that a crop keeps.'],
 };
 
 const SETTING_FLAGS = settingFlags(NUMBERS, PAPER, {
@@ -120,7 +103,7 @@ export const command: Command = {
       tokenizer: args.text('tokenizer'),
       imageTokenizer: codes === undefined ? undefined : await checkpointFile(codes),
       checkpoint: checkpoint === undefined ? undefined : await checkpointFile(checkpoint),
-      model: await modelOf(args),
+      model: await sizesGiven(args),
       recipe,
       settings: settingsOf(args),
       exportFormat: args.choice('export-format', ['safetensors', 'pth'] as const),
@@ -130,12 +113,6 @@ export const command: Command = {
     return code;
   },
 };
-
-async function modelOf(args: Args): Promise<string | Readonly<Record<string, unknown>> | undefined> {
-  const [name, file] = [args.text('model'), args.text('config')];
-  if (name !== undefined && file !== undefined) throw new InputError('Give either --model or --config, not both.');
-  return file === undefined ? name : configFile(file);
-}
 
 function settingsOf(args: Args): Partial<PretrainSettings> {
   const maskRule = args.text('mask-rule');

@@ -121,9 +121,9 @@ it('a resumed run says to TensorBoard from which step its numbers come anew', as
 
 it('recipes are those of the published checkpoints, and begin with published ones', () => {
   const files = new Set(WEIGHTS.map(({ name }) => name));
-  assert.equal(RECIPES.length, 23);
+  assert.equal(RECIPES.length, 34);
   for (const { name, checkpoint, model } of RECIPES) {
-    assert.ok(files.has(`${name}.pth`), name);
+    assert.ok(files.has(`${name}.pth`) || name.endsWith('_linear'), name);
     assert.ok(files.has(checkpoint), checkpoint);
     assert.ok(name.replace('_indomain', '').startsWith(model), model);
   }
@@ -139,6 +139,22 @@ it('recipes are those of the published checkpoints, and begin with published one
   assert.deepEqual(of('beit3_large_patch16_480_nocaps')?.settings.lr, 8e-6);
   assert.deepEqual(of('beit3_large_patch16_480_vqa')?.settings.dropPath, 0.15);
   assert.deepEqual(of('beit3_large_patch16_224_in1k')?.settings.layerDecay, 0.8);
+  // BEiT v2: 1024 pictures in a step, rates and decay by how long the weights were pretrained.
+  const v2 = ['base', 'large'].flatMap((size) =>
+    ['300e_ft1k', 'ft1k', 'ft21kto1k'].map((end) => of(`beitv2_${size}_patch16_224_pt1k_${end}`)),
+  );
+  assert.deepEqual(
+    v2.map((r) => [r?.totalBatch, r?.settings.lr, r?.settings.layerDecay, r?.settings.dropPath, r?.settings.epochs]),
+    [
+      [1024, 5e-4, 0.65, 0.1, 100],
+      [1024, 5e-4, 0.6, 0.2, 100],
+      [1024, 5e-5, 0.75, 0.1, 30],
+      [1024, 5e-4, 0.8, 0.2, 50],
+      [1024, 2e-4, 0.8, 0.2, 50],
+      [1024, 7e-5, 0.8, 0.25, 20],
+    ],
+  );
+  assert.deepEqual(of('beit_large_patch16_224_pt22k_ft22kto1k')?.totalBatch, 512);
 });
 
 it('defaults are those of the reference; flags read what they show', () => {

@@ -4,6 +4,7 @@ import { after, before, it } from 'node:test';
 import { disposeBackend, useBackend } from '../../backends/index.js';
 import { parseConfig } from '../../beit3/config.js';
 import type { ClassificationBatch } from '../../beit3/data/batch.js';
+import { beit3Subject } from '../../beit3/finetune/beit3Subject.js';
 import { DEFAULTS, type Settings } from '../../beit3/finetune/settings.js';
 import { Trainer } from '../../beit3/finetune/trainer.js';
 import { createModel } from '../../beit3/heads/index.js';
@@ -44,7 +45,7 @@ function batchOf(brightness = 1): ClassificationBatch {
 
 function trainerOf(settings: Partial<Settings>, backend?: Backend): Trainer<'imageclassification'> {
   const model = createModel(new Builder({ backend, generator: new Generator(1) }), spec, { initialisation: 'magneto' });
-  return new Trainer(spec, model, { ...DEFAULTS, dropPath: 0, ...settings });
+  return new Trainer(beit3Subject(spec, 'magneto'), model, { ...DEFAULTS, dropPath: 0, ...settings });
 }
 
 async function weights({ model }: Trainer<'imageclassification'>): Promise<unknown[]> {

@@ -3,9 +3,12 @@ import { test } from 'node:test';
 import { parseConfig, SIZES } from '../../beit3/config.js';
 import { createModel } from '../../beit3/heads/index.js';
 import { layerDecayGroups, layerOf } from '../../beit3/layerDecay.js';
+import { parseViTConfig } from '../../beit3/vit/config.js';
+import { MaskedImageModel } from '../../beit3/vit/maskedImageModel.js';
+import { VIT_NAMING } from '../../beit3/vit/naming.js';
 import { openCheckpoint } from '../../checkpoints/index.js';
 import { Builder, metaBackend } from '../../nn/builder.js';
-import { fixture } from '../support/fixtures.js';
+import { fixture, readJson } from '../support/fixtures.js';
 
 test("every parameter has the reference's learning rate and weight decay", async () => {
   const file = await openCheckpoint(fixture('parity/optimizer_trace.safetensors'));
@@ -48,6 +51,22 @@ test('without layer decay the head may learn faster; with it, it does not', () =
   assert.equal(faster.get('pooler.dense.weight'), 1);
   assert.equal(scales({ headLrWeight: 0.5 }).get('head.3.weight'), 1, 'below 1 it does not count');
   assert.equal(scales({ layerDecay: 0.9, headLrWeight: 20 }).get('head.3.weight'), 1);
+});
+
+test('those of BEiT have the ones of its optimiser', async () => {
+  // Written by test/reference/beit.py: early layer 1, one layer behind, five codes.
+  const { groups } = await readJson<{ groups: { sizes: object; of: Record<string, [number, number]> } }>('beit.json');
+  const model = new MaskedImageModel(
+    new Builder({ backend: metaBackend(), initialize: false }),
+    parseViTConfig({ ...groups.sizes }, 'the test'),
+    { codes: 5, aggregation: { earlyLayers: 1, headLayers: 1, sharedHead: true } },
+  );
+  const options = { layers: 2, layerDecay: 0.75, weightDecay: 0.05, naming: VIT_NAMING };
+  const got = layerDecayGroups(model, options).map(({ parameters: [[name]], lrScale, weightDecay }) => [
+    name,
+    [lrScale, weightDecay],
+  ]);
+  assert.deepEqual(Object.fromEntries(got), groups.of);
 });
 
 test('the depth of a parameter follows from its name', () => {

@@ -149,7 +149,9 @@ describe('answers of people', () => {
 describe('published results', () => {
   it('are of every official checkpoint that was fine-tuned, and of no other', () => {
     const tuned = WEIGHTS.map(({ name }) => name.replace(/\.pth$/, '')).filter((name) =>
-      /^beit3_.*_(in1k|nlvr2|vqa|coco_captioning|nocaps|coco_retrieval|f30k_retrieval)$/.test(name),
+      /^beit(3_.*_(in1k|nlvr2|vqa|coco_captioning|nocaps|coco_retrieval|f30k_retrieval)|(v2)?_.*_(ft1k|ft2[12]kto1k))$/.test(
+        name,
+      ),
     );
     assert.deepEqual([...PUBLISHED.keys()].sort(), tuned.sort());
     for (const name of PUBLISHED.keys()) assert.equal(findWeights(name).name, `${name}.pth`);

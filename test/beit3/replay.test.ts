@@ -4,6 +4,7 @@ import { after, describe, it } from 'node:test';
 import { disposeBackend } from '../../backends/index.js';
 import { normalizesOutput, parseConfig, type Task } from '../../beit3/config.js';
 import type { TaskBatches, TextBatch } from '../../beit3/data/batch.js';
+import { beit3Subject } from '../../beit3/finetune/beit3Subject.js';
 import { DEFAULTS, type Settings } from '../../beit3/finetune/settings.js';
 import { type StepResult, Trainer } from '../../beit3/finetune/trainer.js';
 import type { Backend, Recording } from '../../core/backend.js';
@@ -84,7 +85,7 @@ async function train<T extends Task>(task: T, settings: Partial<Settings>): Prom
     model.train();
     const config = parseConfig({ ...TINY, normalize_output: normalizesOutput(task), ...extra }, 'the test');
     const spec = { task, config, numClasses: CLASSES[task] };
-    const trainer = new Trainer(spec, model, { ...DEFAULTS, modelEma: true, ...settings });
+    const trainer = new Trainer(beit3Subject(spec, 'magneto'), model, { ...DEFAULTS, modelEma: true, ...settings });
     const batches = batchesOf(task, STEPS * (settings.updateFreq ?? 1))[Symbol.iterator]();
     const next = async () => batches.next().value as TaskBatches[T];
     const results: StepResult[] = [];

@@ -6,13 +6,13 @@ import { parseConfig } from '../../beit3/config.js';
 import { Pretraining } from '../../beit3/pretrain/model.js';
 import { trainUnigram } from '../../beit3/tokenizer/index.js';
 import { exportWeights } from '../../beit3/training/export.js';
-import { openCheckpoint, type TensorEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
+import { openCheckpoint, renamedEntry, writePth, writeSafetensors } from '../../checkpoints/index.js';
 import { Generator } from '../../core/random.js';
 import { Builder } from '../../nn/builder.js';
 import { fixture } from '../checkpoints/helpers.js';
 
-/** The weights of a dump of the reference as a checkpoint, with its config inside; `.pth` or `.safetensors` by name. */
-export async function writeTinyCheckpoint(dump: string, path: string): Promise<string> {
+/** The weights of a dump of the reference as a checkpoint, by default with its config inside; `.pth` or `.safetensors` by name. */
+export async function writeTinyCheckpoint(dump: string, path: string, hasConfig = true): Promise<string> {
   const file = await openCheckpoint(fixture(`parity/${dump}.safetensors`));
   try {
     const task = file.metadata.task.replace('_generate', '');
@@ -20,18 +20,10 @@ export async function writeTinyCheckpoint(dump: string, path: string): Promise<s
     const prefix = 'state/';
     const state = [...file.tensors.values()]
       .filter(({ name }) => name.startsWith(prefix))
-      .map(
-        (entry): TensorEntry => ({
-          name: entry.name.slice(prefix.length),
-          dtype: entry.dtype,
-          shape: entry.shape,
-          byteLength: entry.byteLength,
-          read: (into) => entry.read(into),
-          stream: (write) => entry.stream(write),
-        }),
-      );
-    if (path.endsWith('.pth')) await writePth(path, state, { extra: { config } });
-    else await writeSafetensors(path, state, { format: 'pt', config });
+      .map((entry) => renamedEntry(entry, entry.name.slice(prefix.length)));
+    const inside: Record<string, string> = hasConfig ? { config } : {};
+    if (path.endsWith('.pth')) await writePth(path, state, { extra: inside });
+    else await writeSafetensors(path, state, { format: 'pt', ...inside });
   } finally {
     await file.close();
   }

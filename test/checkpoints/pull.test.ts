@@ -220,13 +220,17 @@ test('unknown names get the nearest ones', () => {
 });
 
 test('the table is that of the publishers', () => {
-  assert.equal(WEIGHTS.length, 49);
-  assert.equal(new Set(WEIGHTS.map((file) => file.name)).size, 49);
+  assert.equal(WEIGHTS.length, 63);
+  assert.equal(new Set(WEIGHTS.map((file) => file.name)).size, 63);
   const url = (name: string) => findWeights(name).url;
   assert.equal(url('beit3.spm'), 'https://github.com/addf400/files/releases/download/beit3/beit3.spm');
   assert.equal(
     url('beitv2_base_patch16_224_pt1k.pth'),
     'https://github.com/addf400/files/releases/download/BEiT-v2/beitv2_base_patch16_224_pt1k.pth',
+  );
+  assert.equal(
+    url('beit_large_patch16_512_pt22k_ft22kto1k'),
+    'https://github.com/addf400/files/releases/download/v1.0/beit_large_patch16_512_pt22k_ft22kto1k.pth',
   );
   const hashed = WEIGHTS.filter((file) => file.sha256Prefix !== null);
   assert.deepEqual(

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { MODELS } from '../../beit3/config.js';
+import { BEIT_MODELS } from '../../beit3/vit/models.js';
 import { openCheckpoint, parseNpy, WEIGHTS } from '../../checkpoints/index.js';
 import { COMMANDS } from '../../cli/commands/index.js';
 import { writePhoto, writeTinyCheckpoint, writeTinyTokenizer } from '../beit3/tinyModels.js';
@@ -193,7 +194,7 @@ describe('tools', () => {
     assert.equal(base.config.encoder_embed_dim, 768);
     assert.ok(base.tensors.some((t) => t.name === 'beit3.encoder.layers.11.ffn.A.fc2.weight' && t.shape[1] === 3072));
     const names = await succeed('inspect', '--models');
-    assert.deepEqual(names.trim().split('\n'), [...MODELS.keys()]);
+    assert.deepEqual(names.trim().split('\n'), [...MODELS.keys(), ...BEIT_MODELS.keys()]);
   });
 
   test('inspect tells what a checkpoint is, and when it is none of ours', async () => {

@@ -12,9 +12,9 @@ const MAX_BYTES = 120_000;
 const ENTRY = `export { useBackend } from './backends/index.js';
 export { pipeline } from './beit3/pipeline/index.js';`;
 
-/** Backends that were not chosen, and what only Node loads. */
+/** Backends that were not chosen, what only Node loads, and what a checkpoint of another family than BEiT-3 asks for. */
 const NOT_LOADED =
-  /^(backends\/(wasm|reference|gpujs)\/index|backends\/webgpu\/software|beit3\/images\/decodeSharp)\.ts$|^without-node:/;
+  /^(backends\/(wasm|reference|gpujs)\/index|backends\/webgpu\/software|beit3\/images\/decodeSharp|beit3\/vit\/classifier)\.ts$|^without-node:/;
 
 type Output = Metafile['outputs'][string];
 
@@ -86,6 +86,14 @@ describe('the bundle for inference on WebGPU', () => {
       /^backends\/(wasm|reference|gpujs)\/|^node_modules\/|^nn\/(optim|amp|ema|schedules)|^beit3\/(data|finetune|evaluate|emoji|metrics|parity)\/|^cli\//;
     assert.deepEqual(
       sources(loaded(true)).filter((path) => alien.test(path)),
+      [],
+    );
+  });
+
+  it('holds nothing of BEiT and BEiT v2 until a checkpoint asks for it', () => {
+    assert.ok(Object.values(outputs).some(({ entryPoint }) => entryPoint === 'beit3/vit/classifier.ts'));
+    assert.deepEqual(
+      sources(loaded(true)).filter((path) => path.startsWith('beit3/vit/')),
       [],
     );
   });

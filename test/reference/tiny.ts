@@ -87,7 +87,7 @@ export function tinyModel(course: Course, backend: Backend, all = true): Module 
 }
 
 /** Not those that models start with: the losses that PyTorch had are to hold whatever becomes of those. */
-function weightsOf(name: string, shape: readonly number[]): Float32Array | null {
+export function weightsOf(name: string, shape: readonly number[]): Float32Array | null {
   if (shape.length === 0) return null;
   const seed = Array.from(name).reduce((hash, letter) => (31 * hash + letter.charCodeAt(0)) % 2 ** 32, 7);
   const values = new Generator(seed).normal(shape.reduce((a, b) => a * b));

@@ -34,8 +34,8 @@ export interface TransformSpec {
 }
 
 const RATIO: Range = [3 / 4, 4 / 3];
-/** The mean of ImageNet. */
-const IMAGENET_FILL: Color = [124, 116, 104];
+/** What is put beside turned pictures: the mean. */
+const FILL: Record<ImagePipeline, Color> = { imagenet: [124, 116, 104], vl: [128, 128, 128] };
 /** Up to this size, pictures for classification are taken as they are instead of resized. */
 const LARGEST_NOT_RESIZED = 32;
 
@@ -65,6 +65,8 @@ export function imageNetTraining(options: {
   readonly colorJitter?: number;
   readonly erase?: EraseOptions;
   readonly interpolation?: Interpolation;
+  /** Whose mean and deviation normalise; default: those of ImageNet. */
+  readonly statistics?: ImagePipeline;
 }): TransformSpec {
   const {
     size,
@@ -72,6 +74,7 @@ export function imageNetTraining(options: {
     colorJitter = 0.4,
     erase = { probability: 0.25, mode: 'pixel', count: 1 },
     interpolation = 'bicubic',
+    statistics = 'imagenet',
   } = options;
   const steps: TransformStep[] = [
     size > LARGEST_NOT_RESIZED
@@ -80,17 +83,22 @@ export function imageNetTraining(options: {
     { name: 'randomMirror', probability: 0.5 },
   ];
   if (autoAugment !== null && autoAugment !== '' && autoAugment !== 'none') {
-    steps.push({ name: 'autoAugment', ...parseAutoAugment(autoAugment), interpolation, fill: IMAGENET_FILL });
+    steps.push({ name: 'autoAugment', ...parseAutoAugment(autoAugment), interpolation, fill: FILL[statistics] });
   } else if (colorJitter > 0) {
     steps.push({ name: 'colorJitter', strength: colorJitter });
   }
-  return { size, pipeline: 'imagenet', steps, erase: erase.probability > 0 ? erase : null };
+  return { size, pipeline: statistics, steps, erase: erase.probability > 0 ? erase : null };
 }
 
 /** The official evaluation transforms; `cropRatio` counts for `imagenet` alone. */
-export function evaluation(pipeline: ImagePipeline, size: number, cropRatio = 1): TransformSpec {
+export function evaluation(
+  pipeline: ImagePipeline,
+  size: number,
+  cropRatio = 1,
+  statistics: ImagePipeline = pipeline,
+): TransformSpec {
   const ratio = size > LARGEST_NOT_RESIZED ? cropRatio : 1;
-  return { size, pipeline, steps: [{ name: 'fit', pipeline, cropRatio: ratio }], erase: null };
+  return { size, pipeline: statistics, steps: [{ name: 'fit', pipeline, cropRatio: ratio }], erase: null };
 }
 
 type Check = (value: unknown) => boolean;

@@ -105,7 +105,8 @@ export async function finetune(
   }: { seed: number; budget: Budget; lr: number; start: Pretraining | null; backend: Backend } & Watch,
 ): Promise<{ readonly model: JointModel; readonly trained: Trained }> {
   const model = new JointModel(new Builder({ backend, generator: new Generator(seed + 1000) }), spec);
-  if (start) model.of(task).beit3.loadStateDict(start.beit3.stateDict());
+  // All tasks share one backbone.
+  if (start) model.of('retrieval').beit3.loadStateDict(start.beit3.stateDict());
   const step = (index: number): Promise<number> => {
     const made = scope(() => {
       const { loss } =
