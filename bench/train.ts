@@ -21,6 +21,7 @@ const FLAGS = {
   ...MODEL_FLAGS,
   batch: ['N', 'images; default: 32 on webgpu, else 4. pretrain: of each kind, 16 or 2'],
   length: ['N', 'tokens of a text alone in pretrain; default: 128'],
+  words: ['N', 'words of the vocabulary in pretrain; default: 64010, as BEiT-3 has'],
 } as const;
 
 /** Steps before the clock: the engine optimises the kernels, both sides make their optimiser's state. */
@@ -65,6 +66,7 @@ await main(async () => {
   const kind = flags.choice('task', TRAINED) ?? 'classification';
   const isPretraining = kind === 'pretrain';
   const length = flags.whole('length', 4, 1022) ?? 128;
+  const words = flags.whole('words', 10, 1e6) ?? 64_010;
   const { device, adapter, threads, size, batch, layers, repeats, dtype, replay, peerDevice, json } = modelOptions(
     flags,
     isPretraining ? [2, 16] : [4, 32],
@@ -72,7 +74,7 @@ await main(async () => {
   const backend = await useBackend(device, { threads, adapter });
   const hardware = await hardwareOf(backend.name, adapter);
   const half = dtype === 'float16';
-  const options = { backend, batch, size, layers, length, half, lossScale: LOSS_SCALE };
+  const options = { backend, batch, size, layers, length, words, half, lossScale: LOSS_SCALE };
   const { model, optimiser, maxNorm, gradients, ...task } = (isPretraining ? pretraining : classification)(options);
 
   /** The optimiser's step; the norm of the gradients, which is not finite where it has changed nothing. */

@@ -43,8 +43,9 @@ export interface TrainedTaskOptions {
   readonly batch: number;
   readonly size: number;
   readonly layers: number;
-  /** Tokens of a text alone. */
+  /** Tokens of a text alone, and words of the vocabulary. */
   readonly length: number;
+  readonly words: number;
   /** Mixed precision. */
   readonly half: boolean;
   /** What losses are multiplied with there. */
@@ -88,16 +89,19 @@ const PAIR_LENGTH = 64;
  * of pairs. The codes of patches are random numbers: the visual tokenizer, which is not trained, is left out on both sides.
  */
 export function pretraining(options: TrainedTaskOptions): TrainedTask {
-  const { batch, size, layers, length, half, backend } = options;
-  const config = { ...SIZES.base, img_size: size, encoder_layers: layers };
-  const model = new Pretraining(new Builder(), config, { codes: CODES, initialisation: 'magneto' });
+  const { batch, size, layers, length, words, half, backend } = options;
+  const config = { ...SIZES.base, img_size: size, encoder_layers: layers, vocab_size: words };
+  const model = madeUp(new Pretraining(new Builder({ initialize: false }), config, { codes: CODES }));
   model.train();
   const grid = Math.sqrt(patchCount(config));
   const random = new Generator(1);
   const given: PretrainBatch = {
     images: maskedImages(batch, size, grid, random),
-    texts: maskedTexts(batch, length, 0.15, 0, random),
-    pairs: { images: maskedImages(batch, size, grid, random), texts: maskedTexts(batch, PAIR_LENGTH, 0.5, 16, random) },
+    texts: maskedTexts(batch, length, words, 0.15, 0, random),
+    pairs: {
+      images: maskedImages(batch, size, grid, random),
+      texts: maskedTexts(batch, PAIR_LENGTH, words, 0.5, 16, random),
+    },
   };
   const codes = random.integers(batch * grid * grid, 0, CODES);
   const tokenizer: ImageTokenizer = {
@@ -113,12 +117,26 @@ export function pretraining(options: TrainedTaskOptions): TrainedTask {
     }),
     title: `${batch} pictures of ${size} px, ${batch} texts of ${length} tokens and ${batch} pairs with ${PAIR_LENGTH}`,
     ...{ samples: 3 * batch, maxNorm: 3 },
-    ...{ script: 'beit3_pretrain_torch.py', peerFlags: { length } },
+    ...{ script: 'beit3_pretrain_torch.py', peerFlags: { length, words } },
     gradients: (passed = () => {}) =>
       kindsOf(given)
         .map((kind) => scope(() => step(() => weightedSum(lossesOf(model, tokenizer, kind), EQUAL_WEIGHTS), passed)))
         .reduce(add),
   };
+}
+
+/** Fills weights with the same million of random numbers over and over: to draw 276 million takes a minute. */
+function madeUp<M extends Module>(model: M): M {
+  const noise = new Generator(1).normal(2 ** 20).map((x) => 0.02 * x);
+  for (const [name, p] of model.namedParameters()) {
+    const isScale = /(norm|_ln)\.(.*\.)?weight$/.test(name);
+    const values = p.rank > 1 ? noise : new Float32Array(p.size).fill(isScale ? 1 : 0);
+    for (let at = 0; at < p.size; at += values.length) {
+      const part = values.subarray(0, Math.min(values.length, p.size - at));
+      p.backend.write(p.storage.block, 4 * at, new Uint8Array(part.buffer, 0, 4 * part.length));
+    }
+  }
+  return model;
 }
 
 function maskedImages(count: number, side: number, grid: number, random: Generator): MaskedImages {
@@ -134,8 +152,15 @@ function maskedImages(count: number, side: number, grid: number, random: Generat
 }
 
 /** Texts of random words; each second one is `shorter` by so many tokens. */
-function maskedTexts(count: number, length: number, share: number, shorter: number, random: Generator): MaskedTexts {
-  const maskId = SIZES.base.vocab_size - 1;
+function maskedTexts(
+  count: number,
+  length: number,
+  vocabulary: number,
+  share: number,
+  shorter: number,
+  random: Generator,
+): MaskedTexts {
+  const maskId = vocabulary - 1;
   const ids = new Int32Array(count * length).fill(1);
   const padding = new Uint8Array(count * length).fill(1);
   const predict: number[] = [];

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from beit3_torch import Layer, arguments
 from steps import answer_steps
 
-CODES, WORDS, PAIR_LENGTH, SHORTER = 8192, 64010, 64, 16
+CODES, PAIR_LENGTH, SHORTER = 8192, 64, 16
+args = arguments(batch=2, length=128, words=64010)
+WORDS = args.words
 
 
 class Multiway(nn.Module):
@@ -77,7 +79,6 @@ class Pretraining(nn.Module):
         return vision, language
 
 
-args = arguments(batch=2, length=128)
 grid = args.size // 16
 
 

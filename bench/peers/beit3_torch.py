@@ -48,14 +48,14 @@ class Model(nn.Module):
         return self.head(self.norm(x[:, 1:].mean(1)))
 
 
-def arguments(batch, length=None):
-    """The flags that all peers have; `batch` and `length` (of texts, where there are any) are the defaults."""
+def arguments(batch, **more):
+    """The flags that all peers have, and `more` of a peer's own; the values are the defaults."""
     p = argparse.ArgumentParser()
     p.add_argument('--threads', type=int, default=2)
     p.add_argument('--batch', type=int, default=batch)
     p.add_argument('--size', type=int, default=224)
-    if length is not None:
-        p.add_argument('--length', type=int, default=length)
+    for name, value in more.items():
+        p.add_argument(f'--{name}', type=int, default=value)
     p.add_argument('--layers', type=int, default=12)
     p.add_argument('--repeats', type=int, default=5)
     p.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')

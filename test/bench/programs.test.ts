@@ -79,6 +79,16 @@ test('whole models: one layer, forward and a training step, written as figures',
       assert.deepEqual([figures.device, figures.layers, figures.size], ['wasm', 1, 16]);
       assert.ok(Number(figures.seconds) > 0 && figures.peer === null);
     }
+    const json = join(folder, 'pretrain.json');
+    const own = '--task pretrain --size 32 --length 8 --words 99'.split(' ');
+    const pretrain = run('train', ...small.toSpliced(2, 2), ...own, '--json', json);
+    assert.equal(pretrain.status, 0, pretrain.stdout + pretrain.stderr);
+    assert.match(
+      pretrain.stdout,
+      /a training step of 1 pictures of 32 px, 1 texts of 8 tokens and 1 pairs with 64, float32/,
+    );
+    assert.match(pretrain.stdout, /^azulejo +[\d.]+ samples\/s: .*; forward .* ms, backward .* ms, update .* ms\)/m);
+    assert.equal((JSON.parse(readFileSync(json, 'utf8')) as { what: string }).what, 'pretraining step');
     const wrong = run('model', '--size', '100');
     assert.deepEqual(
       [wrong.status, wrong.stderr],
