@@ -13,7 +13,7 @@ import type { CaptioningRow, ImageNetRow, Nlvr2Row, RetrievalRow, VqaRow } from 
 import { Tokenizer } from '../../tokenizer/index.js';
 import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
 import { labelSlug } from '../join.js';
-import { cleanText } from '../text.js';
+import { cleanText, emojiTexts } from '../text.js';
 import { type Chance, chance, type EvaluationSet, evaluationSet } from './evaluation.js';
 import { type EmojiNlvr2Example, EmojiSentences } from './nlvr2.js';
 import { Dice } from './pool.js';
@@ -219,6 +219,11 @@ class Rows {
     );
   }
 
+  /** Pictures and their labels in plain words. */
+  pairs(entries: readonly EmojiEntry[]): { readonly image: string; readonly caption: string }[] {
+    return entries.map((entry) => ({ image: this.path(entry), caption: label(entry)[0] }));
+  }
+
   captioning(entries: readonly EmojiEntry[], isTraining: boolean): CaptioningRow[] {
     return entries.map((entry) => ({
       image_path: this.path(entry),
@@ -271,6 +276,16 @@ async function writeTraining(
   await index.write('nlvr2.train.index.jsonl', rows.nlvr2(pairs));
   await index.write('coco_retrieval.train.jsonl', rows.retrieval(train, texts));
   await index.write('coco_captioning.train.jsonl', rows.captioning(train, true));
+  await writePretraining(index, train, rows);
+}
+
+/** What `beit3 pretrain` takes: pairs as a table, and what is said of each emoji as a line of text. */
+async function writePretraining(index: IndexJob, train: readonly EmojiEntry[], rows: Rows): Promise<void> {
+  const pairs = rows.pairs(train).map((pair) => `${JSON.stringify(pair)}\n`);
+  await (await index.open('pretrain.pairs.jsonl')).writeText(pairs.join(''));
+  const distinct = new Map(train.map((entry) => [entry.hexcode, entry]));
+  const lines = Array.from(distinct.values(), (entry) => `${emojiTexts(entry).join(', ')}\n`);
+  await (await index.open('pretrain.texts.txt')).writeText(lines.join(''));
 }
 
 /** The files of a set under the names of the validation split, the test split, or both. */
