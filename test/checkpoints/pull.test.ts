@@ -50,7 +50,7 @@ async function serve(t: TestContext, behaviour: Behaviour = {}) {
     });
     const cut = cuts[Math.min(count, cuts.length) - 1] ?? Number.POSITIVE_INFINITY;
     if (cut >= body.length) response.end(body);
-    else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 200));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {

@@ -6,19 +6,16 @@ import type { Retrieval } from '../../heads/index.js';
 import { towerFeatures } from '../../vqkd/teachers/tower.js';
 
 /**
- * Features [B, 16, D] of 4 x 4 patches of pictures [B, 3, S, S] by a model that sees 2 x 2: it looks four times, at
- * pictures moved by an eighth of their side either way, so that each of its patches has one of ours in its middle. The
- * features are those behind the last layer but one, whose patches other positions look at, each with mean 0 and variance 1.
+ * Features [B, 16, D] of 4 x 4 patches of pictures [B, 3, S, S] by a model that sees 2 x 2: those behind its last layer,
+ * which all of its tasks read.
  */
 export function teacherFeatures(teacher: Retrieval, images: Float32Array, count: number): Tensor {
   const side = Math.sqrt(images.length / (3 * count));
   const { backend } = teacher.logit_scale;
+  const layer = teacher.beit3.encoder.layers.length - 1;
   return noGrad(() =>
     scope(() =>
-      towerFeatures(teacher.beit3, tensor(images, { shape: [count, 3, side, side], backend }), {
-        layer: teacher.beit3.encoder.layers.length - 2,
-        finer: 2,
-      }),
+      towerFeatures(teacher.beit3, tensor(images, { shape: [count, 3, side, side], backend }), { layer, finer: 2 }),
     ),
   );
 }

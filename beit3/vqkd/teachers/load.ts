@@ -20,15 +20,15 @@ import { CLIP_STATISTICS, ClipVision, inferClip } from './clip.js';
 import { inferDino } from './dino.js';
 import { isHuggingFaceClip, openAiNames } from './huggingFace.js';
 import { renormalized, type Teacher, teacherOf } from './teacher.js';
-import { moves, towerFeatures } from './tower.js';
+import { towerFeatures } from './tower.js';
 
 export interface TeacherOptions {
   readonly backend?: Backend;
   /** Side of the pictures; position tables are resized where the teacher was trained on another. Default: its own. */
   readonly imageSize?: number;
   /**
-   * Patches along a side. A BEiT-3 can have a multiple of its own: it looks at moved pictures then. Default: what the
-   * teacher has for pictures of that size.
+   * Patches along a side. Of a BEiT-3 a multiple of its own is allowed: each of its patches then stands for several. Default:
+   * what the teacher has for pictures of that size.
    */
   readonly grid?: number;
   /** Of a BEiT-3: the layer whose outputs are the features, from 0; negative counts from the last. Default -2. */
@@ -118,7 +118,6 @@ async function beit3(
   const grid = options.grid ?? coarse;
   const finer = grid / coarse;
   if (!Number.isInteger(finer)) expectGrid(name, options, coarse, patch, imageSize);
-  moves(patch, finer);
   const { layer: asked = Math.max(-2, -layers) } = options;
   const layer = asked < 0 ? layers + asked : asked;
   if (!Number.isInteger(layer) || layer < 0 || layer >= layers)

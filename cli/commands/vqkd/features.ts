@@ -18,7 +18,7 @@ export const command: Command = {
     'image-size': { value: 'N', help: 'Side of the pictures of the tokenizer.', default: "the teacher's" },
     grid: {
       value: 'N',
-      help: 'Patches along a side. A BEiT-3 can have a multiple of its own: it looks at moved pictures then.',
+      help: 'Patches along a side. Of a BEiT-3 a multiple of its own is allowed: each of its patches then stands for several.',
       default: "the teacher's",
     },
     batch: { value: 'N', help: 'Pictures at a time.', default: '32' },
