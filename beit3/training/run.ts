@@ -110,6 +110,10 @@ export async function prepareOutput(folder: string): Promise<void> {
 
 /** The learning rate of every step. Throws InputError where the warm-up is longer than the run. */
 export function ratesOf({ lr, minLr, warmupSteps }: Rates, steps: number): readonly number[] {
+  if (warmupSteps > steps)
+    throw new InputError(
+      `The warm-up of ${warmupSteps} steps is longer than the run of ${steps}; lower --warmup-steps.`,
+    );
   return schedule({ base: lr, final: minLr, epochs: 1, stepsPerEpoch: steps, warmupSteps });
 }
 
