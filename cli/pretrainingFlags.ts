@@ -2,16 +2,13 @@
 import { InputError } from '../core/errors.js';
 import type { Args } from './args.js';
 import { configFile } from './files.js';
+import { OPTIMISER_NUMBERS } from './settingFlags.js';
 
 /** Settings that are numbers: see `NumberTable`. */
 export const PRETRAINING_NUMBERS = {
   steps: ['N', 'steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
-  lr: ['X', 'lr', 0, 10, 'The highest learning rate.'],
-  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
+  ...OPTIMISER_NUMBERS,
   'warmup-steps': ['N', 'warmupSteps', 0, 1e9, 'Steps in which it rises.'],
-  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
-  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
   'drop-path': ['X', 'dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
   'image-batch': ['N', 'imageBatch', 1, 1e6, 'Pictures of a batch.'],
   'update-freq': ['N', 'updateFreq', 1, 1e6, 'Batches whose gradients a step adds up.'],

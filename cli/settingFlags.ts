@@ -8,6 +8,15 @@ export type NumberTable<S> = Readonly<
   Record<string, readonly [kind: 'N' | 'X', key: keyof S & string, least: number, most: number, help: string]>
 >;
 
+/** The numbers of AdamW and its rates. */
+export const OPTIMISER_NUMBERS = {
+  lr: ['X', 'lr', 0, 10, 'The highest learning rate.'],
+  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
+  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
+  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
+  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
+} as const;
+
 /** The flags of a table, and others of the same heading; `defaults` are shown in the help. */
 export function settingFlags<S>(table: NumberTable<S>, defaults: S, others: Flags = {}): Flags {
   const numbers = Object.entries(table).map(([name, [value, key, , , help]]): [string, Flag] => {

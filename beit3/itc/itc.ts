@@ -1,6 +1,5 @@
 /** `beit3 itc`: everything is opened and checked, then tuned. Node only. */
 import { openCheckpoint } from '../../checkpoints/index.js';
-import type { Backend } from '../../core/backend.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { manualSeed } from '../../core/random.js';
@@ -11,32 +10,26 @@ import { visionLanguageTraining } from '../data/transforms/index.js';
 import { modelConfig, startModel, startNotes } from '../finetune/start.js';
 import { expectTextLength, loadTokenizer, tokenizerBeside } from '../pipeline/texts.js';
 import { copyInto, exportWeights, trainedConfig } from '../training/export.js';
-import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
-import { mergeSettings, namesCut, namesSkipped, recipeNamed } from '../training/settings.js';
+import { prepareOutput, runSteps } from '../training/run.js';
+import {
+  mergeSettings,
+  namesCut,
+  namesSkipped,
+  recipeNamed,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../training/settings.js';
 import { itcBatches } from './loader.js';
 import { ITC_PAPER, ITC_RECIPES, type ItcSettings, runLength } from './settings.js';
 import { ItcTask } from './task.js';
 
-export interface ItcOptions extends CourseOptions {
+export interface ItcOptions extends TrainingOptions<ItcSettings> {
   /** Pairs: .tar shards or tables. */
   readonly pairs: readonly string[];
   /** Weights to begin with: a pretrained model, official or ours, or one that was tuned before. */
   readonly checkpoint: string;
   /** The .spm file; default: the one beside the checkpoint. */
   readonly tokenizer?: string;
-  readonly recipe?: string;
-  /** What differs from the recipe. */
-  readonly settings?: Partial<ItcSettings>;
-  /** Threads that load pictures. */
-  readonly workers?: number;
-  readonly backend?: Backend;
-  readonly exportFormat?: 'safetensors' | 'pth';
-  readonly onLoading?: (done: number, total: number) => void;
-}
-
-export interface ItcResult extends RunResult {
-  /** The exported weights; null when interrupted. */
-  readonly model: string | null;
 }
 
 /** The settings that options stand for. Throws InputError. */
@@ -56,7 +49,7 @@ export function itcSettings({ recipe, settings }: Pick<ItcOptions, 'recipe' | 's
  *
  * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
  */
-export async function itc(options: ItcOptions): Promise<ItcResult> {
+export async function itc(options: ItcOptions): Promise<TrainingResult> {
   const { pairs, output, workers, onEvent = () => {} } = options;
   const { join } = await import('node:path');
   if (pairs.length === 0) throw new InputError('There is nothing to train on; give pairs with --pairs.');

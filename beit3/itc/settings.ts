@@ -1,25 +1,19 @@
 /** The settings of contrastive tuning, the recipes that give many at once, and how long a run is. */
 import { InputError } from '../../core/errors.js';
+import type { OptimiserSettings } from '../training/settings.js';
 
 /** All that decides on the numbers of a run besides its files. */
-export interface ItcSettings {
+export interface ItcSettings extends OptimiserSettings {
   /** Steps of the run; null: those of `epochs`. */
   readonly steps: number | null;
   readonly epochs: number;
   /** Pairs of an epoch; null: as many as the tables of pairs have rows. */
   readonly pairsPerEpoch: number | null;
-  readonly lr: number;
-  readonly minLr: number;
   /** Epochs in which the rate rises; of a run by steps the same share of them. `warmupSteps` wins where it is no null. */
   readonly warmupEpochs: number;
   readonly warmupSteps: number | null;
-  readonly weightDecay: number;
   /** Factor on the learning rate from each layer to the one below. */
   readonly layerDecay: number;
-  readonly optBetas: readonly [number, number];
-  readonly optEps: number;
-  /** Most norm of all gradients; 0 for no clipping. */
-  readonly clipGrad: number;
   readonly dropPath: number;
   /** Pairs that are told apart in a step. */
   readonly batchSize: number;

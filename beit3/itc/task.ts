@@ -8,7 +8,7 @@ import type { Beit3Config } from '../config.js';
 import type { RetrievalBatch } from '../data/batch.js';
 import type { Retrieval } from '../heads/index.js';
 import { layerDecayGroups } from '../layerDecay.js';
-import { NotFinite } from '../training/notFinite.js';
+import { optimise } from '../training/optimise.js';
 import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import { cachedContrastiveGradients } from './cachedGradients.js';
@@ -49,14 +49,7 @@ export class ItcTask implements SteppedTask<Chunks> {
     model.train();
     const made = await cachedContrastiveGradients(model, chunks);
     const [loss, acc] = [await takeItem(made.loss), await takeItem(made.accuracy)];
-    if (!Number.isFinite(loss)) {
-      optimiser.zeroGrad();
-      throw new NotFinite(`The loss is ${loss}`, step, files);
-    }
-    const norm = optimiser.step({ lr, maxNorm: this.options.clipGrad ?? Number.POSITIVE_INFINITY });
-    optimiser.zeroGrad();
-    const gradNorm = await takeItem(norm);
-    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, files);
+    const gradNorm = await optimise(optimiser, { lr, clipGrad: this.options.clipGrad, loss, step, files });
     const { logit_scale: scale } = model;
     noGrad(() => scope(() => assign(scale, clamp(scale, { min: 0, max: Math.log(MOST_LOGIT_SCALE) }))));
     return { loss, acc, gradNorm, logitScale: Math.exp(await scale.item()) };

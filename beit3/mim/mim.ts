@@ -1,6 +1,5 @@
 /** `beit3 mim`: everything is opened and checked, then trained. Node only. */
 import { openCheckpoint } from '../../checkpoints/index.js';
-import type { Backend } from '../../core/backend.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { manualSeed } from '../../core/random.js';
@@ -14,8 +13,8 @@ import type { MaskedImages } from '../pretrain/batch.js';
 import { maskedImages, pretrainingTransform } from '../pretrain/loader.js';
 import { batchesOfSteps } from '../training/data.js';
 import { exportWeights, trainedConfig } from '../training/export.js';
-import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
-import { mergeSettings, namesSkipped } from '../training/settings.js';
+import { prepareOutput, runSteps } from '../training/run.js';
+import { mergeSettings, namesSkipped, type TrainingOptions, type TrainingResult } from '../training/settings.js';
 import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { gridOf, parseViTConfig, type ViTConfig } from '../vit/config.js';
@@ -27,7 +26,7 @@ import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import { BEITV2, findMimRecipe, type MimSettings } from './settings.js';
 import { MimTask } from './task.js';
 
-export interface MimOptions extends CourseOptions {
+export interface MimOptions extends TrainingOptions<MimSettings> {
   /** Pictures: folders, files or .tar shards. */
   readonly images: readonly string[];
   /** A VQ-KD checkpoint. */
@@ -36,19 +35,6 @@ export interface MimOptions extends CourseOptions {
   readonly checkpoint?: string;
   /** `base`, `large`, or fields of a config; default: the checkpoint's, else the recipe's. */
   readonly model?: string | Readonly<Record<string, unknown>>;
-  readonly recipe?: string;
-  /** What differs from the recipe. */
-  readonly settings?: Partial<MimSettings>;
-  /** Threads that load pictures. */
-  readonly workers?: number;
-  readonly backend?: Backend;
-  readonly exportFormat?: 'safetensors' | 'pth';
-  readonly onLoading?: (done: number, total: number) => void;
-}
-
-export interface MimResult extends RunResult {
-  /** The exported weights; null when interrupted. */
-  readonly model: string | null;
 }
 
 /** The settings that options stand for. Throws InputError. */
@@ -63,7 +49,7 @@ export function mimSettings({ recipe, settings }: Pick<MimOptions, 'recipe' | 's
  *
  * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
  */
-export async function mim(options: MimOptions): Promise<MimResult> {
+export async function mim(options: MimOptions): Promise<TrainingResult> {
   const { images, output, onEvent = () => {} } = options;
   if (images.length === 0) throw new InputError('There is nothing to train on; give --images.');
   const settings = mimSettings(options);

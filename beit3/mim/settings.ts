@@ -1,29 +1,9 @@
 /** The settings of masked image modelling, and the recipes that give many at once. */
-import { recipeNamed } from '../training/settings.js';
+import { type MaskedTrainingSettings, recipeNamed } from '../training/settings.js';
 import type { BeitSize } from '../vit/models.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
-export interface MimSettings {
-  readonly steps: number;
-  readonly lr: number;
-  readonly minLr: number;
-  readonly warmupSteps: number;
-  readonly weightDecay: number;
-  readonly optBetas: readonly [number, number];
-  readonly optEps: number;
-  /** Most norm of all gradients; 0 for no clipping. */
-  readonly clipGrad: number;
-  readonly dropPath: number;
-  /** Pictures in a batch. */
-  readonly imageBatch: number;
-  /** Batches whose gradients a step adds up. */
-  readonly updateFreq: number;
-  /** Share of the patches that is hidden, and the least block of them. */
-  readonly imageMask: number;
-  readonly minBlock: number;
-  /** Least share of a picture that a crop keeps. */
-  readonly minCrop: number;
-  readonly colorJitter: number;
+export interface MimSettings extends MaskedTrainingSettings {
   /** Layers behind which the patches wait while [CLS] goes on; 0 trains no [CLS], as BEiT does. */
   readonly earlyLayers: number;
   /** Layers that predict the codes from them and the final [CLS]. */
@@ -37,12 +17,6 @@ export interface MimSettings {
   readonly relPosBias: boolean;
   /** Whose mean and deviation the pictures of the model are normalised with. */
   readonly normalization: 'imagenet' | 'inception';
-  /** Samples that are shuffled at a time. */
-  readonly shuffleBuffer: number;
-  readonly checkpointActivations: boolean;
-  readonly seed: number;
-  readonly rank: number;
-  readonly worldSize: number;
 }
 
 /** Steps of an epoch of ImageNet-1k in batches of 2048. */

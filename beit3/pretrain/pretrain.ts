@@ -1,6 +1,5 @@
 /** `beit3 pretrain`: everything is opened and checked, then trained. Node only. */
 import { openCheckpoint, type TensorEntry } from '../../checkpoints/index.js';
-import type { Backend } from '../../core/backend.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { sameShape } from '../../core/layout.js';
@@ -15,8 +14,8 @@ import { expectTextLength } from '../pipeline/texts.js';
 import { Tokenizer } from '../tokenizer/index.js';
 import { batchesOfSteps } from '../training/data.js';
 import { copyInto, exportWeights, trainedConfig } from '../training/export.js';
-import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
-import { mergeSettings, namesSkipped } from '../training/settings.js';
+import { prepareOutput, runSteps } from '../training/run.js';
+import { mergeSettings, namesSkipped, type TrainingOptions, type TrainingResult } from '../training/settings.js';
 import { loadVqKd } from '../vqkd/checkpoint.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
@@ -24,7 +23,7 @@ import { Pretraining } from './model.js';
 import { findPretrainRecipe, PAPER, type PretrainSettings, parseMaskRule } from './settings.js';
 import { PretrainTask } from './task.js';
 
-export interface PretrainOptions extends CourseOptions {
+export interface PretrainOptions extends TrainingOptions<PretrainSettings> {
   /** Pictures: folders, files or .tar shards; texts: .txt or .jsonl; pairs: .tar shards or tables. At least one kind. */
   readonly images?: readonly string[];
   readonly texts?: readonly string[];
@@ -37,19 +36,6 @@ export interface PretrainOptions extends CourseOptions {
   readonly checkpoint?: string;
   /** `base`, `large`, `giant`, or fields of a config; default: the checkpoint's, else the recipe's. */
   readonly model?: string | Readonly<Record<string, unknown>>;
-  readonly recipe?: string;
-  /** What differs from the recipe. */
-  readonly settings?: Partial<PretrainSettings>;
-  /** Threads that load pictures. */
-  readonly workers?: number;
-  readonly backend?: Backend;
-  readonly exportFormat?: 'safetensors' | 'pth';
-  readonly onLoading?: (done: number, total: number) => void;
-}
-
-export interface PretrainResult extends RunResult {
-  /** The exported weights; null when interrupted. */
-  readonly model: string | null;
 }
 
 /** The settings that options stand for. Throws InputError. */
@@ -64,7 +50,7 @@ export function pretrainSettings({ recipe, settings }: Pick<PretrainOptions, 're
  *
  * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
  */
-export async function pretrain(options: PretrainOptions): Promise<PretrainResult> {
+export async function pretrain(options: PretrainOptions): Promise<TrainingResult> {
   const { images = [], texts = [], pairs = [], output } = options;
   if (images.length + texts.length + pairs.length === 0)
     throw new InputError('There is nothing to train on; give --images, --texts or --pairs.');

@@ -1,49 +1,26 @@
 /** The settings of a pretraining run, and the recipes that give many at once. */
 import { InputError } from '../../core/errors.js';
 import type { Initialisation } from '../model/initialisation.js';
-import { recipeNamed } from '../training/settings.js';
+import { type MaskedTrainingSettings, recipeNamed } from '../training/settings.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
-export interface PretrainSettings {
-  readonly steps: number;
-  readonly lr: number;
-  readonly minLr: number;
-  readonly warmupSteps: number;
-  readonly weightDecay: number;
-  readonly optBetas: readonly [number, number];
-  readonly optEps: number;
-  /** Most norm of all gradients; 0 for no clipping. */
-  readonly clipGrad: number;
-  readonly dropPath: number;
-  /** Samples of each kind in a batch. */
-  readonly imageBatch: number;
+export interface PretrainSettings extends MaskedTrainingSettings {
+  /** Texts, and pairs, of a batch. */
   readonly textBatch: number;
   readonly pairBatch: number;
-  /** Batches whose gradients a step adds up. */
-  readonly updateFreq: number;
   /** Tokens of a text, and of the text of a pair at most, `<s>` and `</s>` included. */
   readonly textLength: number;
   readonly pairTextLength: number;
-  /** Shares that are hidden, and the least block of patches. */
-  readonly imageMask: number;
-  readonly minBlock: number;
+  /** Shares of the tokens that are predicted, of texts and of the texts of pairs. */
   readonly textMask: number;
   readonly pairTextMask: number;
   /** Per cent that become `<mask>`, a random word, and stay: `80/10/10`. */
   readonly maskRule: string;
-  /** Least share of a picture that a crop keeps. */
-  readonly minCrop: number;
+  /** Least share of the picture of a pair that a crop keeps. */
   readonly pairMinCrop: number;
-  readonly colorJitter: number;
   /** Factors on the losses: pictures, texts, pictures and texts of pairs. */
   readonly lossWeights: readonly [image: number, text: number, pairImage: number, pairText: number];
-  /** Samples that are shuffled at a time. */
-  readonly shuffleBuffer: number;
   readonly initialisation: Initialisation;
-  readonly checkpointActivations: boolean;
-  readonly seed: number;
-  readonly rank: number;
-  readonly worldSize: number;
 }
 
 /** The paper's hyper-parameters (Wang et al. 2023, appendix). Where it is silent, what the official fine-tuning code has. */

@@ -1,6 +1,60 @@
 /** What the settings of all runs by steps have in common. */
+import type { Backend } from '../../core/backend.js';
 import { InputError } from '../../core/errors.js';
 import { nearest } from '../../core/nearest.js';
+import type { CourseOptions, RunResult } from './run.js';
+
+/** How AdamW and the rates of a run are set. */
+export interface OptimiserSettings {
+  readonly lr: number;
+  readonly minLr: number;
+  readonly weightDecay: number;
+  readonly optBetas: readonly [number, number];
+  readonly optEps: number;
+  /** Most norm of all gradients; 0 for no clipping. */
+  readonly clipGrad: number;
+}
+
+/** How pictures are hidden and shown in pretraining, and how long it takes. */
+export interface MaskedTrainingSettings extends OptimiserSettings {
+  readonly steps: number;
+  readonly warmupSteps: number;
+  readonly dropPath: number;
+  /** Pictures of a batch. */
+  readonly imageBatch: number;
+  /** Batches whose gradients a step adds up. */
+  readonly updateFreq: number;
+  /** Share of the patches that is hidden, and the least block of them. */
+  readonly imageMask: number;
+  readonly minBlock: number;
+  /** Least share of a picture that a crop keeps. */
+  readonly minCrop: number;
+  readonly colorJitter: number;
+  /** Samples that are shuffled at a time. */
+  readonly shuffleBuffer: number;
+  readonly checkpointActivations: boolean;
+  readonly seed: number;
+  /** Of several processes that share the data, which one this is, and how many there are. */
+  readonly rank: number;
+  readonly worldSize: number;
+}
+
+/** What whoever trains by steps may say besides the data. */
+export interface TrainingOptions<S> extends CourseOptions {
+  readonly recipe?: string;
+  /** What differs from the recipe. */
+  readonly settings?: Partial<S>;
+  /** Threads that load pictures. */
+  readonly workers?: number;
+  readonly backend?: Backend;
+  readonly exportFormat?: 'safetensors' | 'pth';
+  readonly onLoading?: (done: number, total: number) => void;
+}
+
+export interface TrainingResult extends RunResult {
+  /** The exported weights; null when interrupted. */
+  readonly model: string | null;
+}
 
 /** Settings of which the later ones win; undefined ones do not count. */
 export function mergeSettings<S extends object>(base: S, ...more: readonly Partial<S>[]): S {

@@ -1,17 +1,11 @@
 /** The settings with which visual tokenizers are trained, and the recipes that give many at once. */
+import type { OptimiserSettings } from '../training/settings.js';
 import { OFFICIAL_TOKENIZERS } from './config.js';
 
 /** All that decides on the numbers of a run besides files and sizes. */
-export interface VqKdSettings {
+export interface VqKdSettings extends OptimiserSettings {
   readonly steps: number;
-  readonly lr: number;
-  readonly minLr: number;
   readonly warmupSteps: number;
-  readonly weightDecay: number;
-  readonly optBetas: readonly [number, number];
-  readonly optEps: number;
-  /** Most norm of all gradients; 0 for no clipping. */
-  readonly clipGrad: number;
   /** Pictures of a batch. */
   readonly batch: number;
   /** Least share of a picture that a crop keeps. */

@@ -8,7 +8,7 @@ import type { Builder } from '../../nn/builder.js';
 import { Module } from '../../nn/module.js';
 import { AdamW } from '../../nn/optim.js';
 import { generatorOf } from '../data/loader/random.js';
-import { NotFinite } from '../training/notFinite.js';
+import { optimise } from '../training/optimise.js';
 import { takeItem } from '../training/scalar.js';
 import type { SteppedTask } from '../training/task.js';
 import type { VqKdBatch, VqKdStep } from './batches.js';
@@ -102,15 +102,8 @@ export class VqKdTask implements SteppedTask<VqKdStep> {
       return { loss: kept(loss), reconstruction: kept(reconstruction), commitment: kept(commitment), ids: kept(ids) };
     });
     const { ids, ...numbers } = await readLosses(made);
-    if (!Number.isFinite(numbers.loss)) {
-      this.optimiser.zeroGrad();
-      throw new NotFinite(`The loss is ${numbers.loss}`, step, batch.files);
-    }
-    const { clipGrad } = this.settings;
-    const norm = this.optimiser.step({ lr, maxNorm: clipGrad > 0 ? clipGrad : Number.POSITIVE_INFINITY });
-    this.optimiser.zeroGrad();
-    const gradNorm = await takeItem(norm);
-    if (!Number.isFinite(gradNorm)) throw new NotFinite(`The norm of the gradients is ${gradNorm}`, step, []);
+    const clipGrad = this.settings.clipGrad > 0 ? this.settings.clipGrad : null;
+    const gradNorm = await optimise(this.optimiser, { lr, clipGrad, loss: numbers.loss, step, files: batch.files });
     const { isFull, ...use } = await this.model.meter.add(ids, step * ids.length);
     if (isFull) this.#warn(use, step + 1);
     return { ...numbers, ...use, gradNorm };

@@ -1,13 +1,18 @@
 /** `beit3 vqkd train`: everything is opened and checked, then trained. Node only. */
-import type { Backend } from '../../core/backend.js';
 import { defaultBackend, setDefaultBackend } from '../../core/device.js';
 import { InputError } from '../../core/errors.js';
 import { Generator, manualSeed } from '../../core/random.js';
 import { Builder } from '../../nn/builder.js';
 import { openPictures } from '../data/stream/index.js';
 import { pretrainingTransform } from '../pretrain/loader.js';
-import { type CourseOptions, prepareOutput, type RunResult, runSteps } from '../training/run.js';
-import { mergeSettings, namesSkipped, recipeNamed } from '../training/settings.js';
+import { prepareOutput, runSteps } from '../training/run.js';
+import {
+  mergeSettings,
+  namesSkipped,
+  recipeNamed,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../training/settings.js';
 import { gridOf } from '../vit/config.js';
 import { vqkdSteps } from './batches.js';
 import { saveVqKd } from './checkpoint.js';
@@ -19,7 +24,7 @@ import { VqKdTask } from './task.js';
 import { loadTeacher } from './teachers/load.js';
 import type { Teacher, TeacherSizes } from './teachers/teacher.js';
 
-export interface TrainVqKdOptions extends CourseOptions {
+export interface TrainVqKdOptions extends TrainingOptions<VqKdSettings> {
   /** Pictures: folders, files or .tar shards. */
   readonly images: readonly string[];
   /** Checkpoint of the teacher; see `loadTeacher`. Either this or `features`. */
@@ -28,21 +33,8 @@ export interface TrainVqKdOptions extends CourseOptions {
   readonly teacherLayer?: number;
   /** Files of `writeFeatures`; the pictures are then taken without variation. */
   readonly features?: readonly string[];
-  readonly recipe?: string;
   /** Sizes that differ from the recipe's, as `parseVqKdConfig` reads them. */
   readonly model?: Readonly<Record<string, unknown>>;
-  /** What differs from the recipe. */
-  readonly settings?: Partial<VqKdSettings>;
-  /** Threads that load pictures. */
-  readonly workers?: number;
-  readonly backend?: Backend;
-  readonly exportFormat?: 'safetensors' | 'pth';
-  readonly onLoading?: (done: number, total: number) => void;
-}
-
-export interface TrainVqKdResult extends RunResult {
-  /** The exported tokenizer; null when interrupted. */
-  readonly model: string | null;
 }
 
 /**
@@ -52,7 +44,7 @@ export interface TrainVqKdResult extends RunResult {
  *
  * Throws InputError for options, files and data that are wrong, and Error when training goes astray.
  */
-export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainVqKdResult> {
+export async function trainVqKd(options: TrainVqKdOptions): Promise<TrainingResult> {
   const {
     images,
     output,

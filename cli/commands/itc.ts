@@ -7,7 +7,7 @@ import type { Command, Context } from '../command.js';
 import { checkpointFile } from '../files.js';
 import { grouped, table } from '../format.js';
 import { course, RUN_FLAGS, report, required, runOptions } from '../runFlags.js';
-import { givenList, givenNumbers, type NumberTable, settingFlags } from '../settingFlags.js';
+import { givenList, givenNumbers, type NumberTable, OPTIMISER_NUMBERS, settingFlags } from '../settingFlags.js';
 
 const NUMBERS: NumberTable<ItcSettings> = {
   epochs: ['X', 'epochs', 1e-6, 1e6, 'Passes over the pairs.'],
@@ -19,14 +19,10 @@ const NUMBERS: NumberTable<ItcSettings> = {
     'Pairs of a pass. Rows of tables are counted without it, shards not.',
   ],
   steps: ['N', 'steps', 1, 1e9, 'Steps of training, instead of --epochs.'],
-  lr: ['X', 'lr', 0, 10, 'The highest learning rate.'],
-  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
+  ...OPTIMISER_NUMBERS,
   'warmup-epochs': ['X', 'warmupEpochs', 0, 1e6, 'Passes in which it rises; with --steps the same share of the run.'],
   'warmup-steps': ['N', 'warmupSteps', 0, 1e9, 'Steps in which it rises, instead.'],
-  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
   'layer-decay': ['X', 'layerDecay', 0.01, 1, 'Factor on the rate from each layer to the one below.'],
-  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
   'drop-path': ['X', 'dropPath', 0, 0.99, 'Stochastic depth of the last layer.'],
   'batch-size': ['N', 'batchSize', 2, 1e6, 'Pairs of a step, each of which is told from all others.'],
   chunk: ['N', 'chunk', 1, 1e6, 'Pairs of which activations are held at a time: lower it where memory runs out.'],

@@ -9,12 +9,13 @@ import { writableTensors } from '../../beit3/checkpoint.js';
 import { makeIndex } from '../../beit3/data/index/index.js';
 import { type FinetuneEvent, type FinetuneOptions, finetune } from '../../beit3/finetune/index.js';
 import { normalizeImage } from '../../beit3/images/preprocess.js';
-import { type MimOptions, type MimResult, mim } from '../../beit3/mim/mim.js';
+import { type MimOptions, mim } from '../../beit3/mim/mim.js';
 import { MIM_RECIPES } from '../../beit3/mim/settings.js';
 import { maskedImageLosses } from '../../beit3/mim/task.js';
 import { pipeline } from '../../beit3/pipeline/index.js';
 import { exportWeights } from '../../beit3/training/export.js';
 import type { RunEvent } from '../../beit3/training/run.js';
+import type { TrainingResult } from '../../beit3/training/settings.js';
 import { beitSpecOf } from '../../beit3/vit/checkpoint.js';
 import { parseViTConfig } from '../../beit3/vit/config.js';
 import { MaskedImageModel } from '../../beit3/vit/maskedImageModel.js';
@@ -98,7 +99,7 @@ function tiny(more: Partial<MimOptions> = {}): MimOptions {
   };
 }
 
-async function told(options: MimOptions): Promise<{ result: MimResult; events: RunEvent[]; notes: string }> {
+async function told(options: MimOptions): Promise<{ result: TrainingResult; events: RunEvent[]; notes: string }> {
   const events: RunEvent[] = [];
   const result = await mim({ ...options, onEvent: (event) => events.push(event) });
   return { result, events, notes: events.flatMap((e) => (e.type === 'note' ? [e.text] : [])).join('\n') };

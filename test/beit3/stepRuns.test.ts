@@ -103,7 +103,10 @@ describe('runs by steps', async () => {
     await refused({ settings: { seed: 2, batchSize: 4 } }, /--seed 1, not 2/);
     await refused({ kind: 'pretrain' }, /the command "itc", not "pretrain"/);
     await refused({ steps: 12 }, /--steps 9, not 12/);
-    await refused({ rates: { lr: 1e-3, minLr: 0, warmupSteps: 20 } }, /warm-up of 20 steps is longer than the run of [0-9]+; lower --warmup-steps/);
+    await refused(
+      { rates: { lr: 1e-3, minLr: 0, warmupSteps: 20 } },
+      /warm-up of 20 steps is longer than the run of [0-9]+; lower --warmup-steps/,
+    );
     assert.equal((await run('other', { resume: 'none', steps: 3 })).result.steps, 3);
   });
 

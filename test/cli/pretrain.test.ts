@@ -154,7 +154,10 @@ test('what cannot be is refused in one sentence', async () => {
   await refused(/--loss-weights expects 4 numbers/, { 'loss-weights': '1,1' });
   await refused(/--opt-betas expects 2 numbers/, { 'opt-betas': '0.9' });
   await refused(/The model takes 38 tokens of a text at most, got 100/, { 'text-length': '100' });
-  await refused(/warm-up of 20 steps is longer than the run of [0-9]+; lower --warmup-steps/, { steps: '3', 'warmup-steps': '20' });
+  await refused(/warm-up of 20 steps is longer than the run of [0-9]+; lower --warmup-steps/, {
+    steps: '3',
+    'warmup-steps': '20',
+  });
   await refused(/none\.txt/, { texts: join(folder, 'none.txt') });
   await refused(/holds no texts by its name/, { texts: join(folder, 'images/0.png') });
   await refused(/--rank 2: expected 0 to 1, one of --world-size 2/, { rank: '2', 'world-size': '2' });

@@ -6,18 +6,15 @@ import { type Command, type Context, inGroup } from '../../command.js';
 import { checkpointFile, configFile } from '../../files.js';
 import { grouped, table } from '../../format.js';
 import { course, RUN_FLAGS, report, required, runOptions } from '../../runFlags.js';
-import { givenList, givenNumbers, type NumberTable, settingFlags } from '../../settingFlags.js';
+import { givenList, givenNumbers, type NumberTable, OPTIMISER_NUMBERS, settingFlags } from '../../settingFlags.js';
 import { TEACHER_FLAGS, teacherOptions } from './flags.js';
 
 const NUMBERS: NumberTable<VqKdSettings> = {
   steps: ['N', 'steps', 1, 1e9, 'Steps of training; the rate falls until the last.'],
   batch: ['N', 'batch', 1, 1e6, 'Pictures of a step.'],
+  ...OPTIMISER_NUMBERS,
   lr: ['X', 'lr', 0, 10, 'The highest learning rate; officially 5e-5 for each 128 pictures of a batch.'],
-  'min-lr': ['X', 'minLr', 0, 10, 'Where it falls to, along a cosine.'],
   'warmup-steps': ['N', 'warmupSteps', 0, 1e9, 'Steps in which it rises.'],
-  'weight-decay': ['X', 'weightDecay', 0, 10, 'Of matrices.'],
-  'opt-eps': ['X', 'optEps', 0, 1, 'Epsilon of AdamW.'],
-  'clip-grad': ['X', 'clipGrad', 0, 1e6, 'Most norm of all gradients; 0 for no clipping.'],
   'min-crop': ['X', 'minCrop', 0.01, 1, 'Least share of a picture that a crop keeps.'],
   'color-jitter': ['X', 'colorJitter', 0, 1, 'How far colours may go.'],
   'start-batches': ['N', 'startBatches', 1, 1e4, 'Batches on whose vectors k-means begins the codebook.'],
