@@ -19,19 +19,19 @@ const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification']
 
 export class StudyBatches {
   readonly #entries: readonly EmojiEntry[];
-  /** The emoji whose pictures have names and classes, with those pictures alone. */
+  /** The emoji in the styles that fine-tuning shows. */
   readonly #labelled: readonly JointEmoji[];
   readonly #classified: readonly JointEmoji[];
 
-  /** Only pictures of the styles `labelled` are shown together with what they are called. */
+  /** Fine-tuning shows pictures of the styles `finetuned` alone, pretraining all. */
   constructor(
     private readonly data: JointData,
     private readonly seed: number,
-    labelled: readonly string[],
+    finetuned: readonly string[],
   ) {
     this.#entries = data.emoji.flatMap(({ entries }) => entries);
     this.#labelled = data.emoji
-      .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => labelled.includes(style)) }))
+      .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => finetuned.includes(style)) }))
       .filter(({ entries }) => entries.length > 0);
     this.#classified = this.#labelled.filter(({ label }) => label !== undefined);
   }
@@ -58,7 +58,7 @@ export class StudyBatches {
         textMask,
         random,
       ),
-      pairs: this.#pairs(this.#labelled, pairs, random),
+      pairs: this.#pairs(this.data.emoji, pairs, random),
     };
   }
 

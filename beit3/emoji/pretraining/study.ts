@@ -7,6 +7,7 @@ import { makeFilled, writableTensors } from '../../checkpoint.js';
 import { parseConfig } from '../../config.js';
 import { Pretraining } from '../../pretrain/model.js';
 import { loadVqKd, saveVqKd } from '../../vqkd/checkpoint.js';
+import { type CodeUse, useOf } from '../../vqkd/meter.js';
 import type { VqKd } from '../../vqkd/vqkd.js';
 import { shippedModel } from '../../zoo/shipped.js';
 import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
@@ -29,14 +30,6 @@ export const STUDY_SPLITS = ['val', 'test', 'zeroShot'] as const;
 export type StudySplit = (typeof STUDY_SPLITS)[number];
 export const ARMS = ['pretrained', 'scratch'] as const;
 export type Arm = (typeof ARMS)[number];
-
-/** How a codebook is used, over all patches of some pictures. */
-export interface CodeUse {
-  /** Share of the codes that stand for any patch, in per cent. */
-  readonly used: number;
-  /** exp of the entropy: as many codes used equally often would tell as much. */
-  readonly perplexity: number;
-}
 
 export type Scores = JointScores['retrieval'] | JointScores['imageclassification'];
 
@@ -89,7 +82,7 @@ export async function studySeed(
   const { seed } = known;
   const { backend, times, prepared } = study;
   const spec = studySpec(prepared);
-  const batches = new StudyBatches(prepared.data, seed, RECIPE.labelled);
+  const batches = new StudyBatches(prepared.data, seed, RECIPE.finetuned);
   const folder = join(study.folder, `seed-${seed}`);
   await makeFolder(folder);
   let results = known;
@@ -154,7 +147,7 @@ async function tokenizerOf(
     const { model, trained } = await trainTokenizer(teacher, batches, { seed, budget, ...watch('tokenizer') });
     model.eval();
     await saveVqKd(model, tokenizerConfig(teacher.vision_head.weight.shape[1]), path);
-    const use = async (entries: readonly EmojiEntry[]) => codeUse(await codeCounts(model, corpus, entries));
+    const use = async (entries: readonly EmojiEntry[]) => useOf(await codeCounts(model, corpus, entries));
     const train = prepared.data.emoji.flatMap(({ entries }) => entries);
     const test = prepared.splits.get('test')?.entries ?? [];
     await note({ tokenizer: { trained, use: { train: await use(train), test: await use(test) } } });
@@ -162,12 +155,6 @@ async function tokenizerOf(
   } finally {
     shipped.dispose();
   }
-}
-
-function codeUse(counts: readonly number[]): CodeUse {
-  const total = counts.reduce((a, b) => a + b, 0);
-  const entropy = counts.reduce((sum, n) => (n > 0 ? sum - (n / total) * Math.log(n / total) : sum), 0);
-  return { used: (100 * counts.filter((n) => n > 0).length) / counts.length, perplexity: Math.exp(entropy) };
 }
 
 interface Pretrained {

@@ -73,7 +73,7 @@ export function tokenizerTable(seeds: readonly SeedResults[]): string {
   if (found.length === 0) return '';
   const row = (name: string, of: 'train' | 'test'): string[] => [
     name,
-    shown(found.map((use) => use[of].used)),
+    shown(found.map((use) => 100 * use[of].use)),
     shown(found.map((use) => use[of].perplexity)),
   ];
   const head = ['codebook', 'codes used, per cent', 'perplexity'];
