@@ -5,6 +5,7 @@ import { keep, scope } from '../../../core/memory.js';
 import { Generator } from '../../../core/random.js';
 import { tensor } from '../../../core/tensor.js';
 import { Builder } from '../../../nn/builder.js';
+import type { Module } from '../../../nn/module.js';
 import { LOSSES, type LossName, maskedLosses } from '../../pretrain/losses.js';
 import { Pretraining } from '../../pretrain/model.js';
 import { type MaskedNumbers, readLosses } from '../../pretrain/task.js';
@@ -90,35 +91,46 @@ export async function maskedAccuracy(
 export const STUDY_TASKS = ['retrieval', 'imageclassification'] as const;
 export type StudyTask = (typeof STUDY_TASKS)[number];
 
-/** Fine-tunes a model that begins with a pretrained backbone, or fresh without one. The caller frees it. */
+/** What a model begins with: a backbone, and the retrieval heads if they are trained too; fresh where there is none. */
+export interface Start {
+  readonly beit3: Module;
+  readonly retrieval?: Module;
+}
+
+export interface Finetuning extends Watch {
+  readonly seed: number;
+  readonly budget: Budget;
+  readonly lr: number;
+  readonly start: Start | null;
+  readonly backend: Backend;
+}
+
+/**
+ * Fine-tunes a model for a task on the labelled pictures; `tuning` is that of retrieval on all pairs of pretraining.
+ * The caller frees it.
+ */
 export async function finetune(
-  task: StudyTask,
+  task: StudyTask | 'tuning',
   spec: JointSpec,
   batches: StudyBatches,
-  {
-    seed,
-    budget,
-    lr,
-    start,
-    backend,
-    ...watch
-  }: { seed: number; budget: Budget; lr: number; start: Pretraining | null; backend: Backend } & Watch,
+  { seed, budget, lr, start, backend, ...watch }: Finetuning,
 ): Promise<{ readonly model: JointModel; readonly trained: Trained }> {
   const model = new JointModel(new Builder({ backend, generator: new Generator(seed + 1000) }), spec);
   // All tasks share one backbone.
   if (start) model.of('retrieval').beit3.loadStateDict(start.beit3.stateDict());
+  if (start?.retrieval) model.of('retrieval').loadStateDict(start.retrieval.stateDict());
   const step = (index: number): Promise<number> => {
     const made = scope(() => {
       const { loss } =
-        task === 'retrieval'
-          ? trainingLoss(task, model.of(task), batches.retrieval(index))
-          : trainingLoss(task, model.of(task), batches.imageclassification(index), { labelSmoothing: 0.1 });
+        task === 'imageclassification'
+          ? trainingLoss(task, model.of(task), batches.imageclassification(index), { labelSmoothing: 0.1 })
+          : trainingLoss('retrieval', model.of('retrieval'), batches.retrieval(index, task));
       loss.backward();
       return keep(loss.detach());
     });
     return read(made);
   };
-  const own = model.of(task);
+  const own = model.of(task === 'tuning' ? 'retrieval' : task);
   const trained = await trainFor({ model: own, layers: spec.config.encoder_layers, budget, lr, step, ...watch });
   return { model, trained };
 }

@@ -15,7 +15,7 @@ const TEXT_LENGTH = 22;
 /** Tags that may follow the name in a pair. */
 const MOST_TAGS = 2;
 
-const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification'] as const;
+const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification', 'tuning', 'labels'] as const;
 
 export class StudyBatches {
   readonly #entries: readonly EmojiEntry[];
@@ -23,16 +23,17 @@ export class StudyBatches {
   readonly #labelled: readonly JointEmoji[];
   readonly #classified: readonly JointEmoji[];
 
-  /** Fine-tuning shows pictures of the styles `finetuned` alone, pretraining all. */
+  /** Pretraining shows all pictures and pairs of training, fine-tuning the labelled ones, which the seed draws. */
   constructor(
     private readonly data: JointData,
     private readonly seed: number,
-    finetuned: readonly string[],
+    { styles, share }: { readonly styles: readonly string[]; readonly share: number },
   ) {
     this.#entries = data.emoji.flatMap(({ entries }) => entries);
-    this.#labelled = data.emoji
-      .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => finetuned.includes(style)) }))
+    const labelled = data.emoji
+      .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => styles.includes(style)) }))
       .filter(({ entries }) => entries.length > 0);
+    this.#labelled = some(labelled, Math.round(share * labelled.length), this.#stream('labels', 0));
     this.#classified = this.#labelled.filter(({ label }) => label !== undefined);
   }
 
@@ -82,11 +83,11 @@ export class StudyBatches {
     return { images: pairs?.images ?? null, texts: this.#texts(texts, textMask, random), pairs };
   }
 
-  /** Pairs of a picture in any style and, mostly, the plain name; no emoji comes twice. */
-  retrieval(index: number): RetrievalBatch {
-    const { batch: size } = RECIPE.finetuning;
-    const random = this.#stream('retrieval', index);
-    const emoji = some(this.#labelled, size, random);
+  /** Pairs of a picture and, mostly, the plain name; no emoji comes twice. `tuning` has the pairs of pretraining. */
+  retrieval(index: number, purpose: 'retrieval' | 'tuning'): RetrievalBatch {
+    const { batch: size } = purpose === 'tuning' ? RECIPE.tuning : RECIPE.finetuning;
+    const random = this.#stream(purpose, index);
+    const emoji = some(purpose === 'tuning' ? this.data.emoji : this.#labelled, size, random);
     const entries = styled(emoji, random);
     const numbers = random.uniform(2 * size);
     const texts = emoji.map(({ texts }, i) => searchText(texts, numbers[2 * i], numbers[2 * i + 1]));

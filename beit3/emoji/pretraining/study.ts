@@ -17,9 +17,18 @@ import { emojiModelSpec } from '../train.js';
 import type { JointEmoji } from '../zoo/data.js';
 import { classification, type JointScores, retrieval } from '../zoo/evaluate.js';
 import { loadJointModel } from '../zoo/load.js';
-import type { JointModel, JointSpec } from '../zoo/model.js';
+import { JointModel, type JointSpec } from '../zoo/model.js';
 import type { PreparedBenchmark } from '../zoo/prepare.js';
-import { finetune, type MaskedAccuracy, maskedAccuracy, pretrain, STUDY_TASKS, type StudyTask } from './arms.js';
+import {
+  type Finetuning,
+  finetune,
+  type MaskedAccuracy,
+  maskedAccuracy,
+  pretrain,
+  STUDY_TASKS,
+  type Start,
+  type StudyTask,
+} from './arms.js';
 import { StudyBatches } from './batches.js';
 import type { Budget, Trained } from './budget.js';
 import { RECIPE, type StudyTimes } from './recipe.js';
@@ -28,7 +37,11 @@ import { codeCounts, tokenizerConfig, trainTokenizer } from './tokenizer.js';
 /** What is measured: known styles, the unseen style, and in that the emoji that training shows in no style. */
 export const STUDY_SPLITS = ['val', 'test', 'zeroShot'] as const;
 export type StudySplit = (typeof STUDY_SPLITS)[number];
-export const ARMS = ['pretrained', 'scratch'] as const;
+/**
+ * Fine-tuning of a pretrained model, of one that was tuned on the pairs of pretraining in between, and from scratch; all
+ * take the same time, preparations included.
+ */
+export const ARMS = ['pretrained', 'tuned', 'scratch'] as const;
 export type Arm = (typeof ARMS)[number];
 
 export type Scores = JointScores['retrieval'] | JointScores['imageclassification'];
@@ -43,6 +56,7 @@ export interface SeedResults {
   readonly seed: number;
   readonly tokenizer?: { readonly trained: Trained; readonly use: { readonly train: CodeUse; readonly test: CodeUse } };
   readonly pretraining?: { readonly trained: Trained; readonly masked: Readonly<Record<StudySplit, MaskedAccuracy>> };
+  readonly tuning?: ArmResult;
   readonly arms: Readonly<Partial<Record<`${Arm} ${StudyTask}`, ArmResult>>>;
 }
 
@@ -68,9 +82,10 @@ export function studySpec({ tokenizer, classes, answers }: PreparedBenchmark): J
   return { config: joint, classes: classes.length, answers: answers.length };
 }
 
-/** Processor time of each arm, all in all. */
-export function totalSeconds({ tokenizer, pretraining, finetuning }: StudyTimes): number {
-  return tokenizer + pretraining + finetuning;
+/** Processor time of fine-tuning in an arm: what its preparations leave of the time that all take. */
+function secondsOf(arm: Arm, { tokenizer, pretraining, tuning, finetuning }: StudyTimes): number {
+  if (arm === 'tuned') return finetuning;
+  return arm === 'pretrained' ? tuning + finetuning : tokenizer + pretraining + tuning + finetuning;
 }
 
 /** Does what `known` lacks; `onResult` is told of each part that is done. */
@@ -82,7 +97,7 @@ export async function studySeed(
   const { seed } = known;
   const { backend, times, prepared } = study;
   const spec = studySpec(prepared);
-  const batches = new StudyBatches(prepared.data, seed, RECIPE.finetuned);
+  const batches = new StudyBatches(prepared.data, seed, RECIPE.labelled);
   const folder = join(study.folder, `seed-${seed}`);
   await makeFolder(folder);
   let results = known;
@@ -95,23 +110,27 @@ export async function studySeed(
     onStep: (done: { step: number; loss: number; progress: number }) => study.onStep?.(`seed ${seed}, ${what}`, done),
   });
   const tokenizer = await tokenizerOf(study, batches, results, join(folder, 'tokenizer.safetensors'), note, watch);
-  let start: Pretraining | null = null;
+  let pretrained: Pretraining | null = null;
+  let tuned: JointModel | null = null;
   try {
-    start = await pretrainedOf(
-      study,
-      { spec, batches, tokenizer, results, watch },
-      join(folder, 'pretrained.safetensors'),
-      note,
-    );
+    const shared = { spec, batches, tokenizer, results, watch };
+    pretrained = await pretrainedOf(study, shared, join(folder, 'pretrained.safetensors'), note);
+    const options = { seed, backend, lr: RECIPE.finetuning.lr };
+    const tuning = { ...options, start: pretrained, budget: { seconds: times.tuning }, ...watch('contrastive tuning') };
+    tuned = await tunedOf(study, { spec, batches, results }, tuning, join(folder, 'tuned.safetensors'), note);
+    const retrieval = tuned.of('retrieval');
+    const starts: Record<Arm, Start | null> = {
+      pretrained,
+      tuned: { beit3: retrieval.beit3, retrieval },
+      scratch: null,
+    };
     for (const task of STUDY_TASKS) {
       for (const arm of ARMS) {
         const name = `${arm} ${task}` as const;
         if (results.arms[name]) continue;
-        const isPretrained = arm === 'pretrained';
-        const budget: Budget = { seconds: isPretrained ? times.finetuning : totalSeconds(times) };
-        const lr = RECIPE.finetuning.lr[task];
-        const options = { seed, budget, lr, start: isPretrained ? start : null, ...watch(name) };
-        const { model, trained } = await finetune(task, spec, batches, { ...options, backend });
+        const budget: Budget = { seconds: secondsOf(arm, times) };
+        const finetuning = { ...options, budget, start: starts[arm], ...watch(name) };
+        const { model, trained } = await finetune(task, spec, batches, finetuning);
         try {
           const scores = await scoresOf(study, model, task);
           await note({ arms: { ...results.arms, [name]: { trained, scores } } });
@@ -122,7 +141,8 @@ export async function studySeed(
     }
     return results;
   } finally {
-    start?.dispose();
+    tuned?.dispose();
+    pretrained?.dispose();
     tokenizer.dispose();
   }
 }
@@ -192,6 +212,29 @@ async function pretrainedOf(
     return maskedAccuracy(model, tokenizer, batches, emoji);
   });
   await note({ pretraining: { trained, masked } });
+  return model;
+}
+
+/** The pretrained model after contrastive tuning, from disk or trained. */
+async function tunedOf(
+  study: Study,
+  { spec, batches, results }: Pick<Pretrained, 'spec' | 'batches' | 'results'>,
+  tuning: Finetuning,
+  path: string,
+  note: Note,
+): Promise<JointModel> {
+  if (results.tuning && existsSync(path)) {
+    const checkpoint = await openCheckpoint(path);
+    try {
+      const make = (b: ConstructorParameters<typeof JointModel>[0]) => new JointModel(b, spec);
+      return (await makeFilled(make, checkpoint.tensors, path, { backend: study.backend })).model;
+    } finally {
+      await checkpoint.close();
+    }
+  }
+  const { model, trained } = await finetune('tuning', spec, batches, tuning);
+  await writeSafetensors(path, writableTensors(model.namedTensors()), { config: JSON.stringify(spec.config) });
+  await note({ tuning: { trained, scores: await scoresOf(study, model, 'retrieval') } });
   return model;
 }
 
