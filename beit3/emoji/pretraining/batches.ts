@@ -1,12 +1,12 @@
 /** Batches of the pretraining study, each a function of the seed and of its number. */
 import { Generator } from '../../../core/random.js';
-import type { ClassificationBatch, ImageBatch, RetrievalBatch } from '../../data/batch.js';
+import type { ImageBatch, RetrievalBatch } from '../../data/batch.js';
 import { frameTexts } from '../../data/loader/collate.js';
 import type { MaskedImages, MaskedTexts, PretrainBatch } from '../../pretrain/batch.js';
 import { maskedTexts } from '../../pretrain/loader.js';
 import { blockMask } from '../../pretrain/masks.js';
 import type { EmojiEntry } from '../corpus.js';
-import { anyStyle, searchText, toImageNet, variedPictures } from '../zoo/batches.js';
+import { anyStyle, searchText, variedPictures } from '../zoo/batches.js';
 import type { JointData, JointEmoji } from '../zoo/data.js';
 import { RECIPE } from './recipe.js';
 
@@ -15,17 +15,19 @@ const TEXT_LENGTH = 22;
 /** Tags that may follow the name in a pair. */
 const MOST_TAGS = 2;
 
-const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'imageclassification', 'tuning', 'labels'] as const;
+const PURPOSES = ['pictures', 'pretraining', 'retrieval', 'classification', 'tuning', 'labels'] as const;
 
 export class StudyBatches {
   readonly #entries: readonly EmojiEntry[];
   /** The emoji in the styles that fine-tuning shows. */
   readonly #labelled: readonly JointEmoji[];
-  readonly #classified: readonly JointEmoji[];
+  readonly #classes = new Map<number, JointEmoji[]>();
 
   /** Pretraining shows all pictures and pairs of training, fine-tuning the labelled ones, which the seed draws. */
   constructor(
     private readonly data: JointData,
+    /** Of the classes, as token ids. */
+    private readonly names: readonly (readonly number[])[],
     private readonly seed: number,
     { styles, share }: { readonly styles: readonly string[]; readonly share: number },
   ) {
@@ -34,7 +36,12 @@ export class StudyBatches {
       .map((emoji) => ({ ...emoji, entries: emoji.entries.filter(({ style }) => styles.includes(style)) }))
       .filter(({ entries }) => entries.length > 0);
     this.#labelled = some(labelled, Math.round(share * labelled.length), this.#stream('labels', 0));
-    this.#classified = this.#labelled.filter(({ label }) => label !== undefined);
+    for (const emoji of this.#labelled) {
+      if (emoji.label === undefined) continue;
+      const same = this.#classes.get(emoji.label);
+      if (same) same.push(emoji);
+      else this.#classes.set(emoji.label, [emoji]);
+    }
   }
 
   /** 2^22 blocks of the generator belong to each batch. */
@@ -94,12 +101,17 @@ export class StudyBatches {
     return { ...this.#pictures(entries, random), ...frameTexts(texts), imageIds: entries.map(({ image }) => image) };
   }
 
-  imageclassification(index: number): ClassificationBatch {
-    const random = this.#stream('imageclassification', index);
-    const emoji = some(this.#classified, RECIPE.finetuning.batch, random);
+  /** Pictures and the names of their classes; no class comes twice, so that each name fits one picture. */
+  classification(index: number): RetrievalBatch {
+    const random = this.#stream('classification', index);
+    const classes = some([...this.#classes], RECIPE.finetuning.batch, random);
+    const emoji = classes.map(([, members]) => members[random.integers(1, 0, members.length)[0]]);
     const pictures = this.#pictures(styled(emoji, random), random);
-    toImageNet(pictures.images, pictures.side);
-    return { ...pictures, labels: Int32Array.from(emoji, ({ label }) => label as number), targets: null };
+    return {
+      ...pictures,
+      ...frameTexts(classes.map(([name]) => this.names[name])),
+      imageIds: classes.map(([id]) => id),
+    };
   }
 
   #draw(size: number, random: Generator): EmojiEntry[] {

@@ -12,10 +12,10 @@ import type { VqKd } from '../../vqkd/vqkd.js';
 import { shippedModel } from '../../zoo/shipped.js';
 import type { EmojiCorpus, EmojiEntry } from '../corpus.js';
 import { makeFolder } from '../results.js';
-import { emojiTexts } from '../text.js';
+import { cleanText, emojiTexts } from '../text.js';
 import { emojiModelSpec } from '../train.js';
 import type { JointEmoji } from '../zoo/data.js';
-import { classification, type JointScores, retrieval } from '../zoo/evaluate.js';
+import { classificationByNames, type JointScores, retrieval } from '../zoo/evaluate.js';
 import { loadJointModel } from '../zoo/load.js';
 import { JointModel, type JointSpec } from '../zoo/model.js';
 import type { PreparedBenchmark } from '../zoo/prepare.js';
@@ -97,7 +97,8 @@ export async function studySeed(
   const { seed } = known;
   const { backend, times, prepared } = study;
   const spec = studySpec(prepared);
-  const batches = new StudyBatches(prepared.data, seed, RECIPE.labelled);
+  const names = prepared.classes.map((name) => prepared.tokenizer.encode(cleanText(name)).ids);
+  const batches = new StudyBatches(prepared.data, names, seed, RECIPE.labelled);
   const folder = join(study.folder, `seed-${seed}`);
   await makeFolder(folder);
   let results = known;
@@ -250,7 +251,7 @@ function emojiOf({ tokenizer }: PreparedBenchmark, entries: readonly EmojiEntry[
 }
 
 function scoresOf({ corpus, prepared }: Study, model: JointModel, task: StudyTask): Promise<ArmResult['scores']> {
-  const measure = task === 'retrieval' ? retrieval : classification;
+  const measure = task === 'retrieval' ? retrieval : classificationByNames;
   return bySplit<Scores>((split) => measure({ model, corpus, ...prepared }, prepared.splits.get(split)?.entries ?? []));
 }
 

@@ -1,7 +1,7 @@
 /** The results of the study as Markdown. */
 import { LOSSES, type LossName } from '../../pretrain/losses.js';
 import { STUDY_TASKS } from './arms.js';
-import { ARMS, type Scores, type SeedResults, STUDY_SPLITS, type StudySplit } from './study.js';
+import { ARMS, type Arm, type Scores, type SeedResults, STUDY_SPLITS, type StudySplit } from './study.js';
 
 const SPLITS: Record<StudySplit, string> = {
   val: 'known styles',
@@ -14,13 +14,18 @@ const KINDS: Record<LossName, string> = {
   pairImage: 'patches of pairs',
   pairText: 'words of pairs',
 };
+const NAMES: Record<Arm, string> = {
+  pretrained: 'pretrained',
+  tuned: 'pretrained, then tuned',
+  scratch: 'from scratch',
+};
 /** What is shown of each task. */
 const METRICS: readonly (readonly [task: (typeof STUDY_TASKS)[number], metric: string, name: string])[] = [
   ['retrieval', 'r1', 'Retrieval, pictures from names, R@1'],
   ['retrieval', 'r5', 'Retrieval, pictures from names, R@5'],
   ['retrieval', 'textR1', 'Retrieval, names from pictures, R@1'],
-  ['imageclassification', 'acc1', 'Classification, acc@1'],
-  ['imageclassification', 'acc5', 'Classification, acc@5'],
+  ['classification', 'acc1', 'Classification, acc@1'],
+  ['classification', 'acc5', 'Classification, acc@5'],
 ];
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
@@ -36,20 +41,21 @@ function rows(cells: readonly (readonly string[])[]): string[] {
   return [head, head.map(() => '---'), ...rest].map((row) => `| ${row.join(' | ')} |`);
 }
 
-/** Both arms, metric by metric; seeds that lack one of them are left out. */
+/** All arms, metric by metric; seeds that lack one of them are left out. */
 export function armsTable(seeds: readonly SeedResults[]): string {
   const done = seeds.filter(({ arms }) => STUDY_TASKS.every((task) => ARMS.every((arm) => arms[`${arm} ${task}`])));
   if (done.length === 0) return '';
-  const head = ['', ...STUDY_SPLITS.flatMap((split) => ARMS.map((arm) => `${SPLITS[split]}: ${arm}`))];
-  const body = METRICS.map(([task, metric, name]) => [
-    name,
-    ...STUDY_SPLITS.flatMap((split) =>
-      ARMS.map((arm) => {
+  const head = ['', '', ...ARMS.map((arm) => NAMES[arm])];
+  const body = METRICS.flatMap(([task, metric, name]) =>
+    STUDY_SPLITS.map((split, i) => [
+      i === 0 ? name : '',
+      SPLITS[split],
+      ...ARMS.map((arm) => {
         const scores = done.map(({ arms }) => arms[`${arm} ${task}`]?.scores[split] as Scores);
         return shown(scores.map((found) => (found as Readonly<Record<string, number>>)[metric]));
       }),
-    ),
-  ]);
+    ]),
+  );
   return rows([head, ...body]).join('\n');
 }
 

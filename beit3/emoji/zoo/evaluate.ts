@@ -131,6 +131,33 @@ export async function classification(
   return { acc1, acc5 };
 }
 
+/**
+ * Classes of pictures as the paper tells them (section 4.1): by the nearest of the classes' names, in the embeddings of
+ * retrieval.
+ */
+export async function classificationByNames(
+  { model, corpus, classOf, tokenizer, classes }: JointEvaluation & { readonly classes: readonly string[] },
+  entries: readonly EmojiEntry[],
+): Promise<JointScores['imageclassification']> {
+  const own = model.of('retrieval');
+  const D = own.vision_head.weight.shape[0];
+  const classified = entries.filter((entry) => classOf(entry) !== undefined);
+  const images = await inBatches(classified, (part) => own.embedImage(pictures(corpus, part)));
+  const names = await inBatches(classes, (part) => {
+    const { text, padding } = framed(part.map((name) => tokenizer.encode(cleanText(name)).ids));
+    return own.embedText(text, padding);
+  });
+  const scores = Float32Array.from({ length: classified.length * classes.length }, (_, i) => {
+    const [image, name] = [Math.floor(i / classes.length) * D, (i % classes.length) * D];
+    let sum = 0;
+    for (let d = 0; d < D; d++) sum += images[image + d] * names[name + d];
+    return sum;
+  });
+  const labels = classified.map((entry) => classOf(entry) as number);
+  const [acc1, acc5] = topKAccuracy(scores, labels, classes.length);
+  return { acc1, acc5 };
+}
+
 async function questions({ model, corpus }: JointEvaluation, all: readonly JointQuestion[]): Promise<number> {
   const logits = await inBatches(all, (part) => {
     const images = pictures(
