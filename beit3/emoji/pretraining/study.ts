@@ -31,19 +31,12 @@ import {
 } from './arms.js';
 import { StudyBatches } from './batches.js';
 import type { Budget, Trained } from './budget.js';
-import { RECIPE, type StudyTimes } from './recipe.js';
+import { ARMS, type Arm, RECIPE, type StudyTimes } from './recipe.js';
 import { codeCounts, tokenizerConfig, trainTokenizer } from './tokenizer.js';
 
 /** What is measured: known styles, the unseen style, and in that the emoji that training shows in no style. */
 export const STUDY_SPLITS = ['val', 'test', 'zeroShot'] as const;
 export type StudySplit = (typeof STUDY_SPLITS)[number];
-/**
- * Fine-tuning of a pretrained model, of one that was tuned on the pairs of pretraining in between, and from scratch; all
- * take the same time, preparations included.
- */
-export const ARMS = ['pretrained', 'tuned', 'scratch'] as const;
-export type Arm = (typeof ARMS)[number];
-
 export type Scores = JointScores['retrieval'] | JointScores['imageclassification'];
 
 export interface ArmResult {
@@ -82,12 +75,6 @@ export function studySpec({ tokenizer, classes, answers }: PreparedBenchmark): J
   return { config: joint, classes: classes.length, answers: answers.length };
 }
 
-/** Processor time of fine-tuning in an arm: what its preparations leave of the time that all take. */
-function secondsOf(arm: Arm, { tokenizer, pretraining, tuning, finetuning }: StudyTimes): number {
-  if (arm === 'tuned') return finetuning;
-  return arm === 'pretrained' ? tuning + finetuning : tokenizer + pretraining + tuning + finetuning;
-}
-
 /** Does what `known` lacks; `onResult` is told of each part that is done. */
 export async function studySeed(
   study: Study,
@@ -116,7 +103,7 @@ export async function studySeed(
   try {
     const shared = { spec, batches, tokenizer, results, watch };
     pretrained = await pretrainedOf(study, shared, join(folder, 'pretrained.safetensors'), note);
-    const options = { seed, backend, lr: RECIPE.finetuning.lr };
+    const options = { seed, backend, lr: RECIPE.tuning.lr };
     const tuning = { ...options, start: pretrained, budget: { seconds: times.tuning }, ...watch('contrastive tuning') };
     tuned = await tunedOf(study, { spec, batches, results }, tuning, join(folder, 'tuned.safetensors'), note);
     const retrieval = tuned.of('retrieval');
@@ -129,8 +116,9 @@ export async function studySeed(
       for (const arm of ARMS) {
         const name = `${arm} ${task}` as const;
         if (results.arms[name]) continue;
-        const budget: Budget = { seconds: secondsOf(arm, times) };
-        const finetuning = { ...options, budget, start: starts[arm], ...watch(name) };
+        const budget: Budget = { seconds: times[arm] };
+        const lr = RECIPE.finetuning.lr[arm];
+        const finetuning = { ...options, lr, budget, start: starts[arm], ...watch(name) };
         const { model, trained } = await finetune(task, spec, batches, finetuning);
         try {
           const scores = await scoresOf(study, model, task);

@@ -1,7 +1,8 @@
 /** The results of the study as Markdown. */
 import { LOSSES, type LossName } from '../../pretrain/losses.js';
 import { STUDY_TASKS } from './arms.js';
-import { ARMS, type Arm, type Scores, type SeedResults, STUDY_SPLITS, type StudySplit } from './study.js';
+import { ARMS, type Arm } from './recipe.js';
+import { type Scores, type SeedResults, STUDY_SPLITS, type StudySplit } from './study.js';
 
 const SPLITS: Record<StudySplit, string> = {
   val: 'known styles',
