@@ -15,6 +15,7 @@ import {
   mergeSettings,
   namesCut,
   namesSkipped,
+  optimiserOptions,
   recipeNamed,
   type TrainingOptions,
   type TrainingResult,
@@ -77,10 +78,7 @@ export async function itc(options: ItcOptions): Promise<TrainingResult> {
     const task = new ItcTask(model, data, {
       config: spec.config,
       layerDecay: settings.layerDecay,
-      weightDecay: settings.weightDecay,
-      betas: settings.optBetas,
-      eps: settings.optEps,
-      clipGrad: settings.clipGrad > 0 ? settings.clipGrad : null,
+      ...optimiserOptions(settings),
     });
     owned.push(task);
     try {

@@ -14,7 +14,13 @@ import { maskedImages, pretrainingTransform } from '../pretrain/loader.js';
 import { batchesOfSteps } from '../training/data.js';
 import { exportWeights, trainedConfig } from '../training/export.js';
 import { prepareOutput, runSteps } from '../training/run.js';
-import { mergeSettings, namesSkipped, type TrainingOptions, type TrainingResult } from '../training/settings.js';
+import {
+  mergeSettings,
+  namesSkipped,
+  optimiserOptions,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../training/settings.js';
 import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
 import { gridOf, parseViTConfig, type ViTConfig } from '../vit/config.js';
@@ -68,10 +74,7 @@ export async function mim(options: MimOptions): Promise<TrainingResult> {
     const data = await openData(options, settings, spec.config);
     const task = new MimTask(model, tokenizer, data, {
       statistics: spec.statistics,
-      weightDecay: settings.weightDecay,
-      betas: settings.optBetas,
-      eps: settings.optEps,
-      clipGrad: settings.clipGrad > 0 ? settings.clipGrad : null,
+      ...optimiserOptions(settings),
     });
     owned.push(task);
     try {

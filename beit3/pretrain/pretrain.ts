@@ -15,7 +15,13 @@ import { Tokenizer } from '../tokenizer/index.js';
 import { batchesOfSteps } from '../training/data.js';
 import { copyInto, exportWeights, trainedConfig } from '../training/export.js';
 import { prepareOutput, runSteps } from '../training/run.js';
-import { mergeSettings, namesSkipped, type TrainingOptions, type TrainingResult } from '../training/settings.js';
+import {
+  mergeSettings,
+  namesSkipped,
+  optimiserOptions,
+  type TrainingOptions,
+  type TrainingResult,
+} from '../training/settings.js';
 import { loadVqKd } from '../vqkd/checkpoint.js';
 import type { ImageTokenizer } from '../vqkd/imageTokenizer.js';
 import { type PretrainStreams, pretrainBatches, pretrainingTransform } from './loader.js';
@@ -79,10 +85,7 @@ export async function pretrain(options: PretrainOptions): Promise<TrainingResult
     const [image, text, pairImage, pairText] = settings.lossWeights;
     const task = new PretrainTask(model, codes ?? NO_CODES, data, {
       weights: { image, text, pairImage, pairText },
-      weightDecay: settings.weightDecay,
-      betas: settings.optBetas,
-      eps: settings.optEps,
-      clipGrad: settings.clipGrad > 0 ? settings.clipGrad : null,
+      ...optimiserOptions(settings),
     });
     owned.push(task);
     try {

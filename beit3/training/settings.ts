@@ -15,6 +15,11 @@ export interface OptimiserSettings {
   readonly clipGrad: number;
 }
 
+/** The same as a task takes it. */
+export function optimiserOptions({ weightDecay, optBetas, optEps, clipGrad }: OptimiserSettings) {
+  return { weightDecay, betas: optBetas, eps: optEps, clipGrad: clipGrad > 0 ? clipGrad : null };
+}
+
 /** How pictures are hidden and shown in pretraining, and how long it takes. */
 export interface MaskedTrainingSettings extends OptimiserSettings {
   readonly steps: number;
