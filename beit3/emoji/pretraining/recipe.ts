@@ -13,7 +13,7 @@ export const RECIPE = {
     /** Seconds of processor time. */
     seconds: 70,
     batch: 64,
-    lr: 1e-3,
+    lr: 3e-4,
     codes: 256,
     width: 128,
     depth: 2,
