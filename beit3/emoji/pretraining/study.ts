@@ -3,6 +3,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCheckpoint, writeSafetensors } from '../../../checkpoints/index.js';
 import type { Backend } from '../../../core/backend.js';
+import type { Builder } from '../../../nn/builder.js';
+import type { Module } from '../../../nn/module.js';
 import { makeFilled, writableTensors } from '../../checkpoint.js';
 import { parseConfig } from '../../config.js';
 import { Pretraining } from '../../pretrain/model.js';
@@ -183,14 +185,8 @@ async function pretrainedOf(
 ): Promise<Pretraining> {
   const { backend, prepared, times } = study;
   if (results.pretraining && existsSync(path)) {
-    const checkpoint = await openCheckpoint(path);
-    try {
-      const options = { codes: tokenizer.codes, initialisation: 'magneto' } as const;
-      const make = (b: ConstructorParameters<typeof Pretraining>[0]) => new Pretraining(b, spec.config, options);
-      return (await makeFilled(make, checkpoint.tensors, path, { backend })).model;
-    } finally {
-      await checkpoint.close();
-    }
+    const options = { codes: tokenizer.codes, initialisation: 'magneto' } as const;
+    return loadFilled((b) => new Pretraining(b, spec.config, options), path, backend);
   }
   const { seed } = results;
   const budget = { seconds: times.pretraining };
@@ -212,19 +208,21 @@ async function tunedOf(
   path: string,
   note: Note,
 ): Promise<JointModel> {
-  if (results.tuning && existsSync(path)) {
-    const checkpoint = await openCheckpoint(path);
-    try {
-      const make = (b: ConstructorParameters<typeof JointModel>[0]) => new JointModel(b, spec);
-      return (await makeFilled(make, checkpoint.tensors, path, { backend: study.backend })).model;
-    } finally {
-      await checkpoint.close();
-    }
-  }
+  if (results.tuning && existsSync(path)) return loadFilled((b) => new JointModel(b, spec), path, study.backend);
   const { model, trained } = await finetune('tuning', spec, batches, tuning);
   await writeSafetensors(path, writableTensors(model.namedTensors()), { config: JSON.stringify(spec.config) });
   await note({ tuning: { trained, scores: await scoresOf(study, model, 'retrieval') } });
   return model;
+}
+
+/** A model with the weights that an earlier part of the study kept. */
+async function loadFilled<M extends Module>(make: (b: Builder) => M, path: string, backend: Backend): Promise<M> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return (await makeFilled(make, checkpoint.tensors, path, { backend })).model;
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 /** Entries by emoji, with their texts as token ids. */
