@@ -16,6 +16,8 @@ const devices = byId('devices', HTMLFieldSetElement);
 
 const engine = new Engine(() => {
   dead.hidden = false;
+  // It had the model.
+  onModel(null);
 });
 const pictures = new Pictures(() => tasks.update());
 const tasks = new Tasks(pictures);
@@ -104,6 +106,8 @@ function showDevices(found: readonly Device[]): void {
 /** Ends whatever the engine does, and starts it again. */
 async function restart(why: string): Promise<void> {
   engine.stop(why);
+  // The next engine has to open it again; until then there is nothing to run.
+  onModel(null);
   await begin();
 }
 

@@ -35,12 +35,12 @@ export const RECIPE = {
     pairMask: 0.5,
   },
   /** Contrastive tuning on the pairs of pretraining. */
-  tuning: { seconds: 230, batch: 128, lr: 6e-4 },
+  tuning: { seconds: 700, batch: 128, lr: 6e-4 },
   /** From scratch it takes all the time that tuning and what comes before it take. A tuned model is changed gently. */
   finetuning: {
-    seconds: { pretrained: 60, tuned: 30 },
+    seconds: { pretrained: 60, tuned: 40 },
     batch: 64,
-    lr: { pretrained: 6e-4, tuned: 2e-4, scratch: 6e-4 },
+    lr: { pretrained: 6e-4, tuned: 1e-4, scratch: 6e-4 },
   },
 } as const;
 

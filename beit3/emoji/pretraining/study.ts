@@ -36,8 +36,8 @@ import type { Budget, Trained } from './budget.js';
 import { ARMS, type Arm, RECIPE, type StudyTimes } from './recipe.js';
 import { codeCounts, tokenizerConfig, trainTokenizer } from './tokenizer.js';
 
-/** What is measured: known styles, the unseen style, and in that the emoji that training shows in no style. */
-export const STUDY_SPLITS = ['val', 'test', 'zeroShot'] as const;
+/** What is measured: known styles, the unseen style, and in both the emoji that training shows in no style. */
+export const STUDY_SPLITS = ['val', 'test', 'zeroShot', 'zeroShotKnownStyles'] as const;
 export type StudySplit = (typeof STUDY_SPLITS)[number];
 export type Scores = JointScores['retrieval'] | JointScores['imageclassification'];
 

@@ -8,6 +8,7 @@ const SPLITS: Record<StudySplit, string> = {
   val: 'known styles',
   test: 'unseen style',
   zeroShot: 'held-out emoji, unseen style',
+  zeroShotKnownStyles: 'held-out emoji, known styles',
 };
 const KINDS: Record<LossName, string> = {
   image: 'patches of pictures',
