@@ -10,11 +10,11 @@ import { compareStates, type Module } from '../nn/module.js';
 import { byDType, countParameters, type Inspection, type TensorShape } from './inspection.js';
 
 /** The tensors of a model, from one that is built without memory. */
-function tensorsOf({ config, classes, meanPooling, pretraining }: BeitSpec): TensorShape[] {
+function tensorsOf({ config, classes, pooling, pretraining }: BeitSpec): TensorShape[] {
   const b = new Builder({ backend: metaBackend(), initialize: false });
   const model: Module = pretraining
     ? new MaskedImageModel(b, config, pretraining)
-    : new VisionTransformer(b, config, { classes, meanPooling });
+    : new VisionTransformer(b, config, { classes, pooling });
   return Array.from(model.namedTensors(), ([name, { dtype, shape }]) => ({ name, dtype, shape }));
 }
 

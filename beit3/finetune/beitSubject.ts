@@ -1,15 +1,16 @@
 /** The ViT of BEiT and BEiT v2 as what a run trains: a classifier of pictures. */
+import type { TensorEntry } from '../../checkpoints/index.js';
 import { InputError } from '../../core/errors.js';
 import type { Builder } from '../../nn/builder.js';
 import { holdsBeit } from '../family.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
-import { parseViTConfig } from '../vit/config.js';
+import { parseViTConfig, type ViTConfig } from '../vit/config.js';
 import { beitModel, isBeitName } from '../vit/models.js';
 import { VIT_NAMING } from '../vit/naming.js';
 import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit } from '../vit/spec.js';
-import { VisionTransformer } from '../vit/visionTransformer.js';
+import { type Pooling, VisionTransformer } from '../vit/visionTransformer.js';
 import type { Settings } from './settings.js';
 import type { SizesOptions } from './start.js';
 import { type Subject, trainedGroups } from './subject.js';
@@ -37,6 +38,9 @@ export async function beitTrainingSpec(
       ? freshBeit(config, configName ?? 'The config')
       : beitModel(model);
   const sizes = source && model !== null ? beitModel(model).config : told.config;
+  const { probeLayer } = settings;
+  if (probeLayer !== null && probeLayer > sizes.depth)
+    throw new InputError(`This model has ${sizes.depth} layers; --probe-layer is ${probeLayer}.`);
   const hasTables = sizes.use_rel_pos_bias || sizes.use_shared_rel_pos_bias;
   return {
     ...told,
@@ -46,22 +50,42 @@ export async function beitTrainingSpec(
         use_rel_pos_bias: hasTables,
         use_shared_rel_pos_bias: false,
         drop_path_rate: settings.linearProbe ? 0 : settings.dropPath,
+        // What lies behind the layer that is probed takes no part.
+        depth: probeLayer ?? sizes.depth,
         checkpoint_activations: settings.checkpointActivations,
       },
       'The model',
       sizes,
     ),
-    // The norm of a pretrained model is none of a classifier, unless [CLS] is asked for.
-    meanPooling:
-      settings.pooling === null ? told.pretraining !== null || told.meanPooling : settings.pooling === 'mean',
+    pooling: probeLayer === null ? poolingOf(told, settings) : 'both',
     pretraining: null,
   };
 }
 
+/** The entries less the layers behind the one that is probed, and less a head of one pooled vector. */
+function probedEntries(
+  entries: ReadonlyMap<string, TensorEntry>,
+  { depth, embed_dim: D }: ViTConfig,
+): Map<string, TensorEntry> {
+  const isProbe = entries.get('head.weight')?.shape[1] === 2 * D;
+  return new Map(
+    [...entries].filter(([name]) => {
+      const layer = /^blocks\.(\d+)\./.exec(name);
+      return layer ? Number(layer[1]) < depth : isProbe || !name.startsWith('head.');
+    }),
+  );
+}
+
+/** As it is asked for, else the checkpoint's; the norm of a pretrained model is none of a classifier. */
+function poolingOf({ pretraining, pooling }: BeitSpec, settings: Settings): Pooling {
+  if (settings.pooling !== null) return settings.pooling === 'cls' ? 'cls' : 'mean';
+  return pretraining === null ? pooling : 'mean';
+}
+
 /** The subject of a spec. */
 export function beitSubject(spec: BeitSpec): Subject<'imageclassification'> {
-  const { config, classes, meanPooling } = spec;
-  const make = (b: Builder) => new VisionTransformer(b, config, { classes, meanPooling });
+  const { config, classes, pooling } = spec;
+  const make = (b: Builder) => new VisionTransformer(b, config, { classes, pooling });
   return {
     task: 'imageclassification',
     numClasses: classes,
@@ -70,7 +94,8 @@ export function beitSubject(spec: BeitSpec): Subject<'imageclassification'> {
     description: describeBeit(spec),
     make,
     start: async (source, options) => {
-      const { entries, notes } = fittedEntries(source?.checkpoint.tensors ?? new Map(), config);
+      const { entries: fitted, notes } = fittedEntries(source?.checkpoint.tensors ?? new Map(), config);
+      const entries = pooling === 'both' ? probedEntries(fitted, config) : fitted;
       const head = { weight: 'head.weight', classes };
       const path = source?.path ?? '';
       const { model, ...found } = await startFrom(make, { source: path, entries, head, ...options });

@@ -67,6 +67,10 @@ async function prepared(options: FinetuneOptions, resolved: Resolved, source: So
   const settings = { ...resolved.settings, numMaxBpeTokens: Math.min(resolved.settings.numMaxBpeTokens, longest) };
   if (settings.linearProbe && task !== 'imageclassification')
     throw new InputError('--linear-probe trains a classifier of pictures; its task is imagenet.');
+  if (settings.probeLayer !== null && !settings.linearProbe)
+    throw new InputError('--probe-layer says what --linear-probe classifies; give --linear-probe too.');
+  if (settings.probeLayer !== null && settings.pooling !== null)
+    throw new InputError('--probe-layer classifies [CLS] and the mean patch together; leave --pooling out.');
   const inputs = {
     data: folder,
     tokenizer: tokenizer ?? undefined,
@@ -141,6 +145,8 @@ async function familyOf(
   const loaded = path === null ? null : await Tokenizer.load(path);
   if (settings.pooling === 'cls')
     throw new InputError('A BEiT-3 classifies the mean of its patches; leave --pooling out.');
+  if (settings.probeLayer !== null)
+    throw new InputError('A BEiT-3 is probed behind its last layer; leave --probe-layer out.');
   const found: Beit3Config = await modelConfig({
     ...sizes,
     vocabularySize: loaded?.vocabularySize,

@@ -137,7 +137,7 @@ const PROBE: Partial<Settings> = {
 };
 
 const PROBED =
-  'The official probe trains a classifier on every layer, each of [CLS] and the mean patch side by side, and takes the best; this one sees the last layer and what --pooling says.';
+  'The official probe trains a classifier on every layer and takes the best; this is that of one layer, the ninth of twelve unless --probe-layer says another.';
 const NEGATIVES =
   'The official runs gathered the features of all devices: every pair was told from 3071 others. Batches that are added up tell a pair only from the rest of its own batch, so take as large a --batch-size as fits.';
 const AUGMENTED =
@@ -243,7 +243,7 @@ const ROWS: readonly Row[] = [
     task: 'imagenet',
     family: BEIT,
     checkpoint: 'beit_base_patch16_224_pt22k.pth',
-    settings: PROBE,
+    settings: { ...PROBE, probeLayer: 9 },
     note: PROBED,
   },
 ];

@@ -5,6 +5,7 @@ import { InputError } from '../../core/errors.js';
 export interface Settings {
   readonly inputSize: number | null;
   readonly linearProbe: boolean;
+  readonly probeLayer: number | null;
   readonly pooling: string | null;
   readonly dropPath: number;
   readonly checkpointActivations: boolean;
@@ -98,6 +99,13 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     group: 'Model',
     help: 'imagenet: train the head alone, a linear classifier of the features as they are.',
     default: false,
+  },
+  probeLayer: {
+    ...whole(1, 1000),
+    group: 'Model',
+    help: 'With --linear-probe, of a BEiT: classify [CLS] and the mean patch side by side as this layer puts them out.',
+    default: null,
+    otherwise: 'the last layer, pooled and normed',
   },
   pooling: {
     ...choice('mean', 'cls'),

@@ -142,7 +142,7 @@ function specOf(
     checkpoint_activations: settings.checkpointActivations,
   };
   const statistics = settings.normalization === 'imagenet' ? 'imagenet' : 'vl';
-  const shape = { classes: 0, meanPooling: false };
+  const shape = { classes: 0, pooling: 'cls' } as const;
   if (found) {
     const { aggregation: had } = found.pretraining ?? {};
     // What the checkpoint has holds unless it was told otherwise.

@@ -22,7 +22,8 @@ const classification: Runner = async (dump) => {
   const json = dump.json('config');
   const config = parseViTConfig(json, configName(dump));
   const [image, label] = [await dump.input('image', 'float32'), await dump.input('label')];
-  const options = { classes: wholeOf(json, 'num_classes', 1000), meanPooling: json.use_mean_pooling !== false };
+  const pooling = json.use_mean_pooling === false ? 'cls' : 'mean';
+  const options = { classes: wholeOf(json, 'num_classes', 1000), pooling } as const;
   return using(await filled(dump, (b) => new VisionTransformer(b, config, options)), (model) =>
     evaluate(dump, model, () => {
       const logits = model.forward(image);

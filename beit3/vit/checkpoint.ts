@@ -101,10 +101,10 @@ export async function loadBeit(
   try {
     const name = typeof source === 'string' ? source : 'The checkpoint';
     const spec = await beitSpecOf(checkpoint, source, options);
-    const { config, meanPooling } = spec;
+    const { config, pooling } = spec;
     const classes = options.trunk ? 0 : expectClasses(spec, name);
     const { entries } = fittedEntries(checkpoint.tensors, config);
-    const make = (b: Builder) => new VisionTransformer(b, config, { classes, meanPooling });
+    const make = (b: Builder) => new VisionTransformer(b, config, { classes, pooling });
     const { model } = await makeFilled(make, entries, name, options);
     model.eval();
     return { model, spec };

@@ -41,7 +41,7 @@ export const BEIT_MODELS: ReadonlyMap<string, BeitSpec> = new Map(
         use_rel_pos_bias: true,
       },
       classes: CLASSES,
-      meanPooling: true,
+      pooling: 'mean',
       statistics: name.startsWith('beitv2') ? 'imagenet' : 'vl',
       pretraining: null,
     },

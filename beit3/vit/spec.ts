@@ -7,13 +7,14 @@ import type { Shapes } from '../infer.js';
 import { parseViTConfig, VIT_DEFAULTS, type ViTConfig } from './config.js';
 import type { MaskedImageModelOptions } from './maskedImageModel.js';
 import { gridOfTable } from './resizeTables.js';
+import type { Pooling } from './visionTransformer.js';
 
 export interface BeitSpec {
   readonly config: ViTConfig;
   /** Outputs of the classifier; 0 for none. */
   readonly classes: number;
-  /** Whether a picture is the normed mean of its patches; else the normed [CLS]. */
-  readonly meanPooling: boolean;
+  /** What stands for a picture. */
+  readonly pooling: Pooling;
   /** Whose mean and deviation its pictures are normalised with. */
   readonly statistics: ImagePipeline;
   /** Of a model that predicts hidden patches; null for others. */
@@ -87,14 +88,14 @@ export function inferBeit(shapes: Shapes, source: string, options: BeitInferOpti
     );
   const hasScale = shapes.has('blocks.0.gamma_1');
   const scale = (given.init_values as number) > 0 ? given.init_values : layerScale(D);
-  const classes = shape('head.weight', 2)?.[0] ?? 0;
+  const [classes, width] = shape('head.weight', 2) ?? [0, D];
   expectAgreement(given, configName, { ...certain, num_classes: classes }, source);
   const config = parseViTConfig({ ...said, ...certain, init_values: hasScale ? scale : 0 }, configName);
   const pretraining = pretrainingOf(shapes, source, config.depth, given);
   return {
     config,
     classes: pretraining ? 0 : classes,
-    meanPooling: shapes.has('fc_norm.weight'),
+    pooling: width === 2 * D ? 'both' : shapes.has('fc_norm.weight') ? 'mean' : 'cls',
     statistics: statisticsOf(given, configName, source, pretraining, options.extra),
     pretraining,
   };
@@ -113,7 +114,7 @@ export function freshBeit(config: unknown, configName: string): BeitSpec {
   return {
     config: parseViTConfig({ ...defined(likely), ...given }, configName),
     classes: 0,
-    meanPooling: given.use_mean_pooling !== false,
+    pooling: given.use_mean_pooling === false ? 'cls' : 'mean',
     statistics: statisticsOf(given, configName, configName, null),
     pretraining: null,
   };
@@ -221,15 +222,10 @@ function statisticsOf(
 }
 
 /** The JSON that describes a model beside its weights, which `inferBeit` reads. */
-export function describeBeit({
-  config,
-  classes,
-  meanPooling,
-  statistics,
-  pretraining,
-}: BeitSpec): Record<string, unknown> {
+export function describeBeit({ config, classes, pooling, statistics, pretraining }: BeitSpec): Record<string, unknown> {
   const normalization = Object.entries(NORMALIZATIONS).find(([, value]) => value === statistics)?.[0];
-  if (pretraining === null) return { ...config, num_classes: classes, use_mean_pooling: meanPooling, normalization };
+  if (pretraining === null)
+    return { ...config, num_classes: classes, use_mean_pooling: pooling === 'mean', normalization };
   const { codes, aggregation } = pretraining;
   const head = aggregation && {
     early_layers: aggregation.earlyLayers,

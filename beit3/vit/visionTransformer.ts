@@ -105,36 +105,45 @@ export abstract class ViTTrunk extends Module {
   }
 }
 
+/**
+ * What stands for an image: the normed mean of its patches, the normed [CLS], or [CLS] and the mean beside each other without a
+ * norm, which is what the reference's linear probe sees of a layer.
+ */
+export type Pooling = 'mean' | 'cls' | 'both';
+
 export interface VisionTransformerOptions {
   /** Outputs of the head; 0 for none. */
   readonly classes: number;
-  /** Whether an image is the normed mean of its patches; else the normed [CLS]. */
-  readonly meanPooling: boolean;
+  readonly pooling: Pooling;
   /** Factor on the fresh weights of the head; the reference has 0.001. */
   readonly headScale?: number;
 }
 
 /** How fresh classifiers are drawn: normal with standard deviation 0.02, cut at 2, which is nowhere. */
 const CLASSIFIER_INIT = init.truncatedNormal(0.02, 2);
+/** The reference's for the classifiers of its linear probe. */
+const PROBE_INIT = init.normal(0.01);
 
 /** The ViT of BEiT (Bao et al. 2022) and BEiT v2 (Peng et al. 2022), with a linear classifier. */
 export class VisionTransformer extends ViTTrunk {
-  /** Over [CLS] and patches; none with mean pooling. */
+  /** Over [CLS] and patches, for pooling by [CLS]. */
   readonly norm: LayerNorm | null;
   /** Over the mean of the patches. */
   readonly fc_norm: LayerNorm | null;
   readonly head: Linear | null;
+  readonly #pooling: Pooling;
 
-  constructor(b: Builder, config: ViTConfig, { classes, meanPooling, headScale = 0.001 }: VisionTransformerOptions) {
+  constructor(b: Builder, config: ViTConfig, { classes, pooling, headScale = 0.001 }: VisionTransformerOptions) {
     super(b, config, CLASSIFIER_INIT);
     const { embed_dim: D, layer_norm_eps } = config;
-    this.norm = meanPooling ? null : new LayerNorm(b.at('norm'), D, layer_norm_eps);
-    this.fc_norm = meanPooling ? new LayerNorm(b.at('fc_norm'), D, layer_norm_eps) : null;
-    const weight = init.scaled(CLASSIFIER_INIT, headScale);
-    this.head = classes > 0 ? new Linear(b.at('head'), D, classes, { weight, biasInit: init.zeros }) : null;
+    this.norm = pooling === 'cls' ? new LayerNorm(b.at('norm'), D, layer_norm_eps) : null;
+    this.fc_norm = pooling === 'mean' ? new LayerNorm(b.at('fc_norm'), D, layer_norm_eps) : null;
+    const [width, weight] = pooling === 'both' ? [2 * D, PROBE_INIT] : [D, init.scaled(CLASSIFIER_INIT, headScale)];
+    this.head = classes > 0 ? new Linear(b.at('head'), width, classes, { weight, biasInit: init.zeros }) : null;
+    this.#pooling = pooling;
   }
 
-  /** Images [B, C, S, S] -> the last layer's [CLS] and patches [B, 1 + N, D], before any norm with mean pooling. */
+  /** Images [B, C, S, S] -> the last layer's [CLS] and patches [B, 1 + N, D], normed for pooling by [CLS] alone. */
   hidden(image: Tensor): Tensor {
     const x = this.embed(image);
     const y = this.run(x, this.context(x));
@@ -147,10 +156,13 @@ export class VisionTransformer extends ViTTrunk {
     return this.fc_norm ? this.fc_norm.forward(patches) : patches;
   }
 
-  /** Images -> what the head classifies, [B, D]. */
+  /** Images -> what the head classifies, [B, D], or [B, 2 D] for both. */
   features(image: Tensor): Tensor {
     const hidden = this.hidden(image);
-    return this.fc_norm ? this.fc_norm.forward(mean(slice(hidden, 1, 1), 1)) : select(hidden, 1, 0);
+    const cls = select(hidden, 1, 0);
+    if (this.#pooling === 'cls') return cls;
+    const patches = mean(slice(hidden, 1, 1), 1);
+    return this.fc_norm ? this.fc_norm.forward(patches) : cat([cls, patches], 1);
   }
 
   /** Images -> logits [B, classes]. */

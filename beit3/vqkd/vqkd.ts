@@ -24,7 +24,7 @@ export interface VqKdLosses {
   readonly ids: Tensor;
 }
 
-const NO_HEAD = { classes: 0, meanPooling: true };
+const NO_HEAD = { classes: 0, pooling: 'mean' } as const;
 
 /**
  * The visual tokenizer of BEiT v2 (Peng et al. 2022): an encoder whose patches are quantised, and a decoder that must tell

@@ -67,8 +67,8 @@ describe('the official models', () => {
       beitv2_large_patch16_224: 304_430_568,
     };
     for (const [name, count] of Object.entries(wanted)) {
-      const { config, classes, meanPooling } = beitModel(name);
-      assert.equal(new VisionTransformer(meta(), config, { classes, meanPooling }).parameterCount(), count, name);
+      const { config, classes, pooling } = beitModel(name);
+      assert.equal(new VisionTransformer(meta(), config, { classes, pooling }).parameterCount(), count, name);
     }
     const pretraining = (name: string, extra: object, aggregation?: { earlyLayers: number; sharedHead?: boolean }) =>
       new MaskedImageModel(
@@ -88,8 +88,8 @@ describe('the official models', () => {
 
   it('are told from tensors alone: what is inferred is what they were made from', () => {
     for (const [name, spec] of BEIT_MODELS) {
-      const { config, classes, meanPooling } = spec;
-      const shapes = new VisionTransformer(meta(), config, { classes, meanPooling }).stateDict();
+      const { config, classes, pooling } = spec;
+      const shapes = new VisionTransformer(meta(), config, { classes, pooling }).stateDict();
       assert.deepEqual(inferBeit(shapes, `${name}_pt22k_ft1k.pth`), spec, name);
     }
     assert.throws(() => beitModel('beit_base_patch16_225'), inputError(/the nearest is beit_base_patch16_22/));
@@ -99,7 +99,7 @@ describe('the official models', () => {
     const sizes = { embed_dim: 64, num_heads: 2, depth: 2, img_size: 32, use_rel_pos_bias: true, init_values: 0.1 };
     const config = parseViTConfig({ ...sizes, use_abs_pos_emb: false }, 'the test');
     const generator = new Generator(1);
-    const model = new VisionTransformer(new Builder({ generator }), config, { classes: 50, meanPooling: true });
+    const model = new VisionTransformer(new Builder({ generator }), config, { classes: 50, pooling: 'mean' });
     const spread = async (name: string): Promise<number[]> => {
       const values = (await model.stateDict().get(name)?.data()) as Float32Array;
       const deviation = Math.sqrt(values.reduce((n, v) => n + v * v, 0) / values.length);
@@ -143,7 +143,7 @@ describe('checkpoints of BEiT and BEiT v2', () => {
         if (made[key] !== undefined && key !== 'qkv_bias') assert.deepEqual(value, made[key], key);
       assert.equal(init_values > 0, Number(made.init_values ?? 0) > 0);
       if (name === 'beit_classification') {
-        assert.deepEqual([spec.classes, spec.meanPooling], [made.num_classes, made.use_mean_pooling]);
+        assert.deepEqual([spec.classes, spec.pooling === 'mean'], [made.num_classes, made.use_mean_pooling]);
         assert.equal(spec.pretraining, null);
       } else {
         assert.equal(spec.pretraining?.codes, made.vocab_size);

@@ -17,6 +17,7 @@ import { type Tensor, tensor } from '../../core/tensor.js';
 import {
   BEIT_SETTINGS,
   BEIT_STEPS,
+  CLASSIFIER,
   classifierBatch,
   exportTinyBeit,
   maskedBatch,
@@ -37,7 +38,7 @@ interface Found {
 
 let backend: Backend;
 let folder = '';
-let found: Record<'classifier' | 'pretrained', Found>;
+let found: Record<'classifier' | 'pretrained', Found> & { readonly probe: readonly number[][] };
 
 before(async () => {
   backend = await useBackend('wasm', { threads: 1 });
@@ -92,19 +93,31 @@ describe(`${BEIT_STEPS} steps of training beside PyTorch`, () => {
   });
 });
 
+async function outputsOf(make: () => Tensor): Promise<number[]> {
+  const made = noGrad(() => scope(make));
+  const values = [...((await made.data()) as Float32Array)];
+  made.dispose();
+  return values;
+}
+
+function assertNear(ours: readonly number[], theirs: readonly number[], within = 1e-4): void {
+  const far = Math.max(...theirs.map((v, i) => Math.abs(ours[i] - v)));
+  assert.ok(far < within, `${far} away from PyTorch's`);
+}
+
+it('a linear probe sees of every layer what the official one sees', async () => {
+  const { images, size, side } = classifierBatch(0);
+  assert.equal(found.probe.length, CLASSIFIER.config.depth);
+  for (const [i, seen] of found.probe.entries()) {
+    const model = tinyClassifier(backend, { depth: i + 1 }, 'both').eval();
+    const ours = await outputsOf(() => model.features(tensor(images, { shape: [size, 3, side, side] })));
+    model.dispose();
+    assert.equal(ours.length, size * 2 * CLASSIFIER.config.embed_dim);
+    assertNear(ours, seen, 1e-5);
+  }
+});
+
 describe('exports of BEiT and BEiT v2', () => {
-  async function outputsOf(make: () => Tensor): Promise<number[]> {
-    const made = noGrad(() => scope(make));
-    const values = [...((await made.data()) as Float32Array)];
-    made.dispose();
-    return values;
-  }
-
-  function assertNear(ours: readonly number[], theirs: readonly number[]): void {
-    const far = Math.max(...theirs.map((v, i) => Math.abs(ours[i] - v)));
-    assert.ok(far < 1e-4, `${far} away from PyTorch's`);
-  }
-
   async function assertNames(file: string, names: Record<string, number[]>): Promise<void> {
     const checkpoint = await openCheckpoint(file);
     const shapes = Object.fromEntries([...checkpoint.tensors.values()].map(({ name, shape }) => [name, [...shape]]));

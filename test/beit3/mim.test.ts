@@ -16,7 +16,7 @@ import { pipeline } from '../../beit3/pipeline/index.js';
 import { exportWeights } from '../../beit3/training/export.js';
 import type { RunEvent } from '../../beit3/training/run.js';
 import type { TrainingResult } from '../../beit3/training/settings.js';
-import { beitSpecOf } from '../../beit3/vit/checkpoint.js';
+import { beitSpecOf, loadBeit } from '../../beit3/vit/checkpoint.js';
 import { parseViTConfig } from '../../beit3/vit/config.js';
 import { MaskedImageModel } from '../../beit3/vit/maskedImageModel.js';
 import { BEIT_SIZES } from '../../beit3/vit/models.js';
@@ -185,7 +185,7 @@ describe('masked image modelling', () => {
     const file = await openCheckpoint(result.models[0]);
     const spec = await beitSpecOf(file, result.models[0]);
     await file.close();
-    assert.deepEqual([spec.classes, spec.meanPooling, spec.statistics], [3, true, 'imagenet']);
+    assert.deepEqual([spec.classes, spec.pooling, spec.statistics], [3, 'mean', 'imagenet']);
     using classify = await pipeline('classify', { checkpoint: result.models[0], device: 'wasm' });
     assert.equal((await classify.run(at('pictures', 'val', 'class0', '0.png'))).length, 3);
     const larger = await tuned({ checkpoint: result.models[0], inputSize: 24, lr: 1e-3 });
@@ -231,6 +231,29 @@ describe('masked image modelling', () => {
       assert.ok(losses.every(({ loss = 0 }) => Number.isFinite(loss)));
     }
     await assert.rejects(tuned({ task: 'nlvr2', checkpoint }), inputError(/the only task of theirs is imagenet/));
+  });
+
+  it('is probed behind any layer by [CLS] and the mean patch, and what lies behind is left out', async () => {
+    const { result: pretrained } = await told(tiny());
+    const checkpoint = pretrained.model as string;
+    const before = await weightsOf(checkpoint);
+    const probe = { checkpoint, linearProbe: true, lr: 1e-2, epochs: 2 };
+    const { result } = await tuned({ ...probe, probeLayer: 1, output: at('probe-layer') });
+    const after = await weightsOf(result.models[0]);
+    assert.ok([...after.keys()].every((name) => /^(head|blocks\.0|cls_token|patch_embed)\b/.test(name)));
+    for (const [name, values] of after) {
+      const was = before.get(name);
+      if (was) assert.deepEqual(values, was, name);
+    }
+    const { model, spec } = await loadBeit(result.models[0]);
+    assert.deepEqual([spec.pooling, spec.config.depth], ['both', 1]);
+    assert.deepEqual(model.head?.weight.shape, [3, 2 * spec.config.embed_dim]);
+    model.dispose();
+    const again = await tuned({ ...probe, checkpoint: result.models[0], probeLayer: 1, output: at('probe-again') });
+    assert.doesNotMatch(again.notes, /New, not in/);
+    await assert.rejects(tuned({ ...probe, probeLayer: 99 }), inputError(/has \d layers; --probe-layer is 99/));
+    await assert.rejects(tuned({ checkpoint, probeLayer: 1 }), inputError(/give --linear-probe too/));
+    await assert.rejects(tuned({ ...probe, probeLayer: 1, pooling: 'cls' }), inputError(/leave --pooling out/));
   });
 
   it('begins with a checkpoint: its sizes, heads and statistics hold, and BEiT gets [CLS] on demand', async () => {

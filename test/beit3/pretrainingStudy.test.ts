@@ -78,7 +78,10 @@ describe('the study of pretraining', () => {
     const trained = { steps: 1, cpuSeconds: 1, loss: 1 };
     const seed = (number: number, arms: readonly string[], r1: number): SeedResults => {
       const scores = { r1, r5: 50, textR1: 9, textR5: 1, acc1: 20, acc5: 40 };
-      const result = { trained, scores: { val: scores, test: scores, zeroShot: scores, zeroShotKnownStyles: scores } } as unknown as ArmResult;
+      const result = {
+        trained,
+        scores: { val: scores, test: scores, zeroShot: scores, zeroShotKnownStyles: scores },
+      } as unknown as ArmResult;
       return { seed: number, arms: Object.fromEntries(arms.map((name) => [name, result])) };
     };
     const all = ARMS.flatMap((arm) => [`${arm} retrieval`, `${arm} classification`]);

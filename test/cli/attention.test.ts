@@ -84,7 +84,7 @@ describe('attention', () => {
       const random = new Generator(4);
       const model = new VisionTransformer(new Builder({ generator: random }), config, {
         classes: 0,
-        meanPooling: true,
+        pooling: 'mean',
       });
       for (const [, t] of model.namedTensors())
         writeValues(

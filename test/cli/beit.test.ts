@@ -72,10 +72,14 @@ test('pretrains, fine-tunes from the export, measures and inspects', async () =>
     ...['--warmup-epochs', '0', '--log-dir', 'none', '--checkpoint', pretrained.model, '--device', 'wasm'],
   ];
   await train(...run, '--output', at('tuned'), '--lr', '1e-3');
-  const probe = (await train(...run, '--output', at('probe'), '--linear-probe', '--pooling', 'cls')) as {
+  const probe = (await train(...run, '--output', at('probe'), '--linear-probe', '--probe-layer', '1')) as {
     models: string[];
   };
   assert.deepEqual(probe.models, [at('probe', 'model.safetensors')]);
+  const probed = await succeed('classify', somePicture(), '--checkpoint', probe.models[0]);
+  assert.equal(probed.trim().split('\n').length, 3);
+  const probeInside = (await succeedJson('inspect', probe.models[0])) as Record<string, unknown>;
+  assert.deepEqual([probeInside.unused, probeInside.problem], [[], undefined]);
   const tuned = at('tuned', 'model.safetensors');
   const report = (await succeedJson(
     ...['evaluate', 'imagenet', '--data', at('pictures'), '--split', 'val', '--checkpoint', tuned, '--workers', '0'],

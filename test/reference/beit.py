@@ -4,7 +4,8 @@
     python test/reference/beit.py --beit2 unilm/beit2
 
 It holds the losses of 20 steps of fine-tuning (with the optimiser groups of layer decay) and of masked image modelling with
-[CLS], and of the official models into which our exports were loaded strictly the names, the shapes and the outputs.
+[CLS], and of the official models into which our exports were loaded strictly the names, the shapes and the outputs. Of the
+classifier it holds what the linear probe sees, too: of each layer the [CLS] and the mean patch side by side.
 """
 import argparse
 import contextlib
@@ -92,17 +93,27 @@ def groups(modules):
                                    for group in optimiser.param_groups for p in group['params']}}
 
 
+def probed(model, images):
+    """The first numbers of what run_linear_eval.py classifies of each layer."""
+    model.eval()
+    with torch.no_grad():
+        layers = model.get_intermediate_layers(images)
+    return [rounded(torch.cat((x[:, 0], x[:, 1:].mean(dim=1)), dim=-1).flatten().tolist()[:100]) for x in layers]
+
+
 def train(stream, modules):
-    """The loss of each step of a stream, its header and its last batch."""
+    """The loss of each step of a stream, its header, its last batch, and what a probe sees of a classifier at the first."""
     tuning, pretraining, factory = modules
     header, state = next(stream)
     model = model_of(header, tuning, pretraining)
     load(model, {name: value.clone() for name, value in state.items()})
-    model.train()
     settings = header['optimizer']
     optimiser = optimiser_of(factory, model, settings)
-    losses = []
+    losses, seen = [], None
     for fields, batch in stream:
+        if seen is None and 'labels' in batch:
+            seen = probed(model, batch['images'])
+        model.train()
         loss = loss_of(model, batch, header['labelSmoothing'])
         optimiser.zero_grad()
         loss.backward()
@@ -111,7 +122,7 @@ def train(stream, modules):
             group['lr'] = fields['lr'] * group.get('lr_scale', 1)
         optimiser.step()
         losses.append(loss.item())
-    return losses, header, batch
+    return losses, header, batch, seen
 
 
 def rounded(values):
@@ -132,7 +143,7 @@ def main():
         subprocess.run(['node', script, 'exports', folder], check=True, stdout=subprocess.DEVNULL)
         for kind, name in (('classifier', 'classifier'), ('pretrained', 'model')):
             with subprocess.Popen(['node', script, kind], stdout=subprocess.PIPE) as node:
-                losses, header, batch = train(frames(node.stdout), modules)
+                losses, header, batch, seen = train(frames(node.stdout), modules)
             model = model_of(header, *modules[:2]).eval()
             for state in (load_file(f'{folder}/{name}.safetensors'),
                           torch.load(f'{folder}/{name}.pth', map_location='cpu', weights_only=True)['model']):
@@ -142,6 +153,8 @@ def main():
             outputs = torch.cat([t.flatten() for t in (outputs if isinstance(outputs, list) else [outputs])])
             found[kind] = {'losses': rounded(losses), 'outputs': rounded(outputs.tolist()[:200]),
                            'names': {name: list(value.shape) for name, value in model.state_dict().items()}}
+            if seen is not None:
+                found['probe'] = seen
             print(f'{kind}: {losses[0]:.4f} to {losses[-1]:.4f}; all {len(state)} tensors of both exports load strictly')
     args.out.write_text(json.dumps(found) + '\n')
 

@@ -37,7 +37,7 @@ const SIZES = {
 export const CLASSIFIER: BeitSpec = {
   config: parseViTConfig({ ...SIZES, use_rel_pos_bias: true }, 'the tiny BEiT'),
   classes: 10,
-  meanPooling: true,
+  pooling: 'mean',
   statistics: 'vl',
   pretraining: null,
 };
@@ -50,7 +50,7 @@ const HIDDEN: MaskedImageModelOptions = {
 export const PRETRAINED: BeitSpec = {
   config: parseViTConfig({ ...SIZES, use_shared_rel_pos_bias: true }, 'the tiny BEiT v2'),
   classes: 0,
-  meanPooling: false,
+  pooling: 'cls',
   statistics: 'vl',
   pretraining: HIDDEN,
 };
@@ -79,9 +79,15 @@ function withTinyWeights<M extends Module>(model: M): M {
   return model;
 }
 
-export function tinyClassifier(backend: Backend, extra: Partial<ViTConfig> = {}): VisionTransformer {
+export function tinyClassifier(
+  backend: Backend,
+  extra: Partial<ViTConfig> = {},
+  pooling = CLASSIFIER.pooling,
+): VisionTransformer {
   const config = { ...CLASSIFIER.config, ...extra };
-  return withTinyWeights(new VisionTransformer(new Builder({ backend, initialize: false }), config, CLASSIFIER));
+  const { classes } = CLASSIFIER;
+  const b = new Builder({ backend, initialize: false });
+  return withTinyWeights(new VisionTransformer(b, config, { classes, pooling }));
 }
 
 export function tinyPretrained(backend: Backend): MaskedImageModel {

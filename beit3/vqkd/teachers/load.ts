@@ -98,7 +98,7 @@ async function dino(
   const { img_size: imageSize, patch_size: patch, embed_dim: width } = config;
   expectGrid(name, options, grid, patch, imageSize);
   const entries = resized(tensors, 'pos_embed', 1, grid);
-  const make = { classes: 0, meanPooling: false };
+  const make = { classes: 0, pooling: 'cls' } as const;
   const { model } = await makeFilled((b) => new VisionTransformer(b, config, make), entries, name, options);
   return teacherOf({ kind: 'dino', width, imageSize, grid }, model, (images) =>
     model.patches(renormalized(images, STATISTICS.imagenet)),
