@@ -10,13 +10,10 @@ import type { Effort } from './cases.js';
 import type * as inPage from './inPage.js';
 import { testedOps } from './report.js';
 
-/**
- * A GPU in software takes long over each new kernel. WebGPU runs the kernels that Node's tests run with more effort; what a
- * page adds is the browser's own implementation.
- */
+/** A GPU in software takes long over each new kernel. */
 const BACKENDS: Readonly<Record<string, { readonly options: BackendOptions; readonly effort: Effort }>> = {
   wasm: { options: { threads: 2 }, effort: { runs: 10, layouts: 'every', grids: 'huge' } },
-  webgpu: { options: {}, effort: { runs: 2, layouts: 'one', grids: 'huge' } },
+  webgpu: { options: {}, effort: { runs: 4, layouts: 'some', grids: 'huge' } },
   gpujs: { options: {}, effort: { runs: 4, layouts: 'some', grids: 'rows' } },
 };
 

@@ -12,9 +12,6 @@ import { fixture } from '../support/fixtures.js';
 import type * as inPage from './inPage.js';
 
 const DUMPS = (await readdir(fixture('parity'))).sort();
-/** Variants of dumps that webgpu holds in a page; it holds them in Node. */
-const VARIANTS =
-  /^(captioning_(beam5|done_early|greedy)|encoder_fused_masked|retrieval_(one_token|recall)|beit2_pretrain_abs)\./;
 
 /** Most that the norm of a difference may be of the norm of the reference. */
 interface Limits {
@@ -66,7 +63,7 @@ describe('parity in a page', () => {
       after(async () => {
         if (missing === null) await session.call('end', name);
       });
-      for (const dump of DUMPS.filter((file) => name !== 'webgpu' || !VARIANTS.test(file))) {
+      for (const dump of DUMPS) {
         it(`${dump} (${name}, in a page)`, async (t) => {
           if (missing !== null) return t.skip(missing);
           assertWithin(await session.call('parity', `/test/fixtures/parity/${dump}`, name), limits);
