@@ -1,12 +1,11 @@
 /** The ViT of BEiT and BEiT v2 as what a run trains: a classifier of pictures. */
-import type { TensorEntry } from '../../checkpoints/index.js';
 import { InputError } from '../../core/errors.js';
 import type { Builder } from '../../nn/builder.js';
 import { holdsBeit } from '../family.js';
 import { layerDecayGroups } from '../layerDecay.js';
 import { fitNotes, startFrom } from '../training/start.js';
 import { beitSpecOf, fittedEntries, indexTables } from '../vit/checkpoint.js';
-import { parseViTConfig, type ViTConfig } from '../vit/config.js';
+import { parseViTConfig } from '../vit/config.js';
 import { beitModel, isBeitName } from '../vit/models.js';
 import { VIT_NAMING } from '../vit/naming.js';
 import { type BeitSpec, beitPreprocessing, describeBeit, freshBeit } from '../vit/spec.js';
@@ -57,27 +56,14 @@ export async function beitTrainingSpec(
       'The model',
       sizes,
     ),
-    pooling: probeLayer === null ? poolingOf(told, settings) : 'both',
+    pooling: poolingOf(told, settings),
     pretraining: null,
   };
 }
 
-/** The entries less the layers behind the one that is probed, and less a head of one pooled vector. */
-function probedEntries(
-  entries: ReadonlyMap<string, TensorEntry>,
-  { depth, embed_dim: D }: ViTConfig,
-): Map<string, TensorEntry> {
-  const isProbe = entries.get('head.weight')?.shape[1] === 2 * D;
-  return new Map(
-    [...entries].filter(([name]) => {
-      const layer = /^blocks\.(\d+)\./.exec(name);
-      return layer ? Number(layer[1]) < depth : isProbe || !name.startsWith('head.');
-    }),
-  );
-}
-
 /** As it is asked for, else the checkpoint's; the norm of a pretrained model is none of a classifier. */
 function poolingOf({ pretraining, pooling }: BeitSpec, settings: Settings): Pooling {
+  if (settings.probeLayer !== null) return 'both';
   if (settings.pooling !== null) return settings.pooling === 'cls' ? 'cls' : 'mean';
   return pretraining === null ? pooling : 'mean';
 }
@@ -94,9 +80,8 @@ export function beitSubject(spec: BeitSpec): Subject<'imageclassification'> {
     description: describeBeit(spec),
     make,
     start: async (source, options) => {
-      const { entries: fitted, notes } = fittedEntries(source?.checkpoint.tensors ?? new Map(), config);
-      const entries = pooling === 'both' ? probedEntries(fitted, config) : fitted;
-      const head = { weight: 'head.weight', classes };
+      const { entries, notes } = fittedEntries(source?.checkpoint.tensors ?? new Map(), config);
+      const head = 'head.weight';
       const path = source?.path ?? '';
       const { model, ...found } = await startFrom(make, { source: path, entries, head, ...options });
       return { model, notes: source ? [...fitNotes(found, path), ...notes] : [] };

@@ -118,8 +118,7 @@ export async function startModel<T extends Task>(
   const make = (b: Builder) => createModel(b, spec, { initialisation }) as TaskModels[T] & Module;
   const given = source?.checkpoint.tensors ?? new Map<string, TensorEntry>();
   const entries = atResolution(wantedTensors(make), given);
-  const weight = CLASS_WEIGHT[spec.task];
-  const head = weight === null ? null : { weight, classes: spec.numClasses };
+  const head = CLASS_WEIGHT[spec.task];
   const started = await startFrom(make, { source: source?.path ?? '', entries, head, backend, seed, onProgress });
   const [before, after] = [given, entries].map((all) => all.get(POSITIONS)?.shape[0] ?? 0);
   return { ...started, resized: before === after ? null : [before, after] };

@@ -115,7 +115,7 @@ async function startMim(
     const { model, ...begun } = await startFrom(make, {
       source: path ?? '',
       entries: fitted.entries,
-      head: { weight: 'lm_head.weight', classes: tokenizer.codes },
+      head: 'lm_head.weight',
       backend: defaultBackend(),
       seed,
       onProgress: onLoading,

@@ -16,7 +16,7 @@ export interface Source {
 
 export interface Started<M extends Module> {
   readonly model: M;
-  /** Weights that the checkpoint does not have, or has for another number of classes. */
+  /** Weights that the checkpoint does not have, or a head that it has of another shape. */
   readonly fresh: readonly string[];
   /** Names in the checkpoint that the model does not use. */
   readonly unused: readonly string[];
@@ -28,8 +28,8 @@ export interface Beginning {
   readonly source: string;
   /** Its entries as the model takes them. */
   readonly entries: ReadonlyMap<string, TensorEntry>;
-  /** The head, which is drawn anew where it is one for other classes; null for a model without. */
-  readonly head: { readonly weight: string; readonly classes: number } | null;
+  /** Weight of the head, which is drawn anew where the checkpoint's is for other classes or features; null for a model without. */
+  readonly head: string | null;
   readonly backend: Backend;
   readonly seed: number;
   readonly onProgress?: (done: number, total: number) => void;
@@ -75,9 +75,9 @@ function usedEntries(
 ): Map<string, TensorEntry> {
   const used = new Map([...entries].filter(([name]) => wanted.has(name)));
   // A head for other classes is none for these, as the reference has it.
-  if (head && used.get(head.weight)?.shape[0] !== head.classes) {
-    used.delete(head.weight);
-    used.delete(head.weight.replace(/weight$/, 'bias'));
+  if (head !== null && used.get(head)?.shape.join() !== wanted.get(head)?.shape.join()) {
+    used.delete(head);
+    used.delete(head.replace(/weight$/, 'bias'));
   }
   const problem = compareStates(wanted, used, false);
   if (problem) throw new InputError(`${source} does not fit the model: ${problem}.`);

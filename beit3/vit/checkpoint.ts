@@ -44,7 +44,8 @@ export interface FittedEntries {
 
 /**
  * What the code for fine-tuning does to a checkpoint: a table of relative positions that all layers shared goes to each of
- * them where the model has one in each, and tables and positions of another resolution are resized.
+ * them where the model has one in each, and tables and positions of another resolution are resized. Layers behind the model's
+ * last one are left out.
  */
 export function fittedEntries(given: ReadonlyMap<string, TensorEntry>, config: ViTConfig): FittedEntries {
   const grid = gridOf(config);
@@ -52,6 +53,10 @@ export function fittedEntries(given: ReadonlyMap<string, TensorEntry>, config: V
   const entries = new Map<string, TensorEntry>();
   for (const [name, entry] of given) {
     if (name.endsWith(INDEX)) continue;
+    if (Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0) >= config.depth) {
+      notes.add(`Layers behind layer ${config.depth} are left out.`);
+      continue;
+    }
     if (name === SHARED_TABLE && config.use_rel_pos_bias && !config.use_shared_rel_pos_bias) {
       notes.add(`The table of relative positions that all layers shared goes to each of the ${config.depth}.`);
       for (let i = 0; i < config.depth; i++) {

@@ -238,7 +238,8 @@ describe('masked image modelling', () => {
     const checkpoint = pretrained.model as string;
     const before = await weightsOf(checkpoint);
     const probe = { checkpoint, linearProbe: true, lr: 1e-2, epochs: 2 };
-    const { result } = await tuned({ ...probe, probeLayer: 1, output: at('probe-layer') });
+    const { result, notes } = await tuned({ ...probe, probeLayer: 1, output: at('probe-layer') });
+    assert.match(notes, /^Layers behind layer 1 are left out\.$/m);
     const after = await weightsOf(result.models[0]);
     assert.ok([...after.keys()].every((name) => /^(head|blocks\.0|cls_token|patch_embed)\b/.test(name)));
     for (const [name, values] of after) {
@@ -251,6 +252,8 @@ describe('masked image modelling', () => {
     model.dispose();
     const again = await tuned({ ...probe, checkpoint: result.models[0], probeLayer: 1, output: at('probe-again') });
     assert.doesNotMatch(again.notes, /New, not in/);
+    const meaned = await tuned({ checkpoint: result.models[0], pooling: 'mean' });
+    assert.match(meaned.notes, /^New, not in .*fc_norm.*head|^New, not in .*head.*fc_norm/m);
     await assert.rejects(tuned({ ...probe, probeLayer: 99 }), inputError(/has \d layers; --probe-layer is 99/));
     await assert.rejects(tuned({ checkpoint, probeLayer: 1 }), inputError(/give --linear-probe too/));
     await assert.rejects(tuned({ ...probe, probeLayer: 1, pooling: 'cls' }), inputError(/leave --pooling out/));

@@ -29,8 +29,7 @@ before(async () => {
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** What a program without types may pass. */
-// biome-ignore lint/suspicious/noExplicitAny: that is the point
-const untyped = (value: unknown): any => value;
+const untyped = (value: unknown): never => value as never;
 
 test('options that make no sense', async () => {
   const refuses = (options: Record<string, unknown>, pattern: RegExp) =>

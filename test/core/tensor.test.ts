@@ -274,8 +274,7 @@ testEach('what a program without types may pass is named', async () => {
     [1, 2],
     [3, 4],
   ]);
-  // biome-ignore lint/suspicious/noExplicitAny: that is the point
-  const untyped = (value: unknown): any => value;
+  const untyped = (value: unknown): never => value as never;
   const refuses = (fn: () => unknown, pattern: RegExp) =>
     assert.throws(fn, (error) => error instanceof OpError && pattern.test(error.message));
   for (const [values, got] of [
